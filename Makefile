@@ -1,0 +1,47 @@
+# Everything runs in .venv, at the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+STAMP := $(VENV)/.setup-done
+
+# The peers of the extra `bench`, with those of their dependencies that they
+# import. They declare torchvision too and do not import it: pyproject.toml
+# says why it stays away.
+PEERS := curvlinops-for-pytorch nngeometry \
+	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## Print these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv and install igsref with all it needs (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps $(PEERS)
+	@touch $@
+
+demo: setup ## Run the digits example; its results go to out/digits
+	$(PY) toy/digits.py --output out/digits
+
+test: setup ## Run the tests and the doctests, with branch coverage
+	$(PY) -m pytest --cov --cov-branch
+
+lint: setup ## Check style, format, types and the order of the layers
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy igsref
+	$(VENV)/bin/lint-imports --no-logo
+
+bench: setup ## Time the exact computations beside their peers
+	$(PY) benchmarks/exact.py
+
+clean: ## Remove .venv, results, caches and build products
+	rm -rf $(VENV) out build dist .coverage .coverage.* htmlcov *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find igsref tests toy verification benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,50 @@
+"""igsref: exact-geometry reference implementation of the information-geometric sharpness (IGS).
+
+Jang, Lee, Park, Noh, "A Reparametrization-Invariant Sharpness Measure Based on Information
+Geometry", NeurIPS 2022.
+"""
+
+from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
+from igsref.geometry.access import as_geometry as geometry
+from igsref.geometry.dense import Geometry
+from igsref.geometry.plan import Plan, plan
+from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from igsref.measures.divergence import fisher_quadratic, kl_divergence
+from igsref.measures.hierarchy import Hierarchy, gradient_hierarchy
+from igsref.measures.igs import exact_igs, expected_igs
+from igsref.measures.minibatch import MonteCarlo, monte_carlo_minibatch_igs
+from igsref.measures.result import Result
+from igsref.measures.span import span_residual
+from igsref.measures.textbook import textbook_igs
+from igsref.problem import Problem, problem
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Geometry",
+    "Hierarchy",
+    "Likelihood",
+    "MonteCarlo",
+    "Plan",
+    "Problem",
+    "Result",
+    "Spectrum",
+    "eigenvalues",
+    "exact_igs",
+    "expected_igs",
+    "fisher",
+    "fisher_quadratic",
+    "geometry",
+    "gradient_hierarchy",
+    "gram",
+    "kl_divergence",
+    "monte_carlo_minibatch_igs",
+    "plan",
+    "problem",
+    "span_residual",
+    "spectrum",
+    "textbook_igs",
+]

@@ -1,0 +1,1 @@
+"""Curvature: factors A with F = AᵀA/N, the Fisher matrix, its spectrum."""

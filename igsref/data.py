@@ -1,0 +1,163 @@
+"""Data in any of the usual forms, as one set of inputs and labels with N samples.
+
+A 2-tuple whose second entry is a tensor is (x, y). A mapping with the key ``labels`` is one
+batch, the other keys going in by keyword. Anything else is iterated over for such batches: a
+list, a ``Dataset``, a ``DataLoader``, a generator.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from igsref.randomness import preserved_random_state
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples: positional and keyword inputs, and labels, all with N in front."""
+
+    args: tuple[Tensor, ...]
+    kwargs: dict[str, Tensor]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def inputs(self, chosen: slice | Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Positional and keyword inputs of some samples, N still in front."""
+        return (
+            tuple(value[chosen] for value in self.args),
+            {key: value[chosen] for key, value in self.kwargs.items()},
+        )
+
+    def named_inputs(self) -> dict[str, Tensor]:
+        """Every input under the name that an error message calls it by."""
+        many = len(self.args) > 1
+        positional = {f"x[{i}]" if many else "x": value for i, value in enumerate(self.args)}
+        return {**positional, **self.kwargs}
+
+
+def is_one_shot(data: Any) -> bool:
+    """Whether data is an iterator that can be read only once."""
+    return isinstance(data, Iterator)
+
+
+def collect(data: Any) -> Samples:
+    """Read all of data, once.
+
+    Raises TypeError for what holds no labelled batches; ValueError for empty data, for lengths
+    that differ within a batch, for batches whose shapes, dtypes or devices disagree.
+    """
+    batches: list[Samples] = []
+    with preserved_random_state():
+        for number, raw in enumerate(_raw_batches(data)):
+            batch = _batch(raw, number)
+            if batches:
+                _check_alike(batches[0], batch, number)
+            if len(batch):
+                batches.append(batch)
+    if not batches:
+        used = " (an iterator that was read before is empty)" if is_one_shot(data) else ""
+        raise ValueError(f"data must hold at least one sample; got none{used}")
+    return _joined(batches)
+
+
+def _raw_batches(data: Any) -> Iterable[Any]:
+    if _is_pair(data) and isinstance(data, tuple):
+        return [data]
+    if isinstance(data, Mapping):
+        return [data]
+    if isinstance(data, Dataset):
+        return DataLoader(data, batch_size=256)
+    if isinstance(data, Tensor) or not isinstance(data, Iterable):
+        raise TypeError(
+            "data must be a pair (x, y), a mapping with 'labels', or an iterable of such batches; "
+            f"got {type(data).__name__}"
+        )
+    return data
+
+
+def _is_pair(raw: Any) -> bool:
+    return isinstance(raw, tuple | list) and len(raw) == 2 and isinstance(raw[1], Tensor)
+
+
+def _batch(raw: Any, number: int) -> Samples:
+    if isinstance(raw, Mapping):
+        samples = _from_mapping(raw, number)
+    elif _is_pair(raw):
+        samples = _from_pair(raw, number)
+    else:
+        got = type(raw).__name__ + (f" of {len(raw)}" if isinstance(raw, tuple | list) else "")
+        raise TypeError(
+            f"batch {number} of data must be (x, labels) with labels a tensor, or a mapping with "
+            f"'labels'; got {got}. Labels are needed"
+        )
+    _check_batch(samples, number)
+    return samples
+
+
+def _from_mapping(raw: Mapping, number: int) -> Samples:
+    if "labels" not in raw:
+        raise TypeError(f"batch {number} of data has no 'labels'; its keys are {list(raw)}")
+    inputs = {key: value for key, value in raw.items() if key != "labels"}
+    return Samples((), inputs, raw["labels"])
+
+
+def _from_pair(raw: Any, number: int) -> Samples:
+    x, labels = raw
+    if isinstance(x, Mapping):
+        return Samples((), dict(x), labels)
+    return Samples(tuple(x) if isinstance(x, tuple | list) else (x,), {}, labels)
+
+
+def _check_batch(samples: Samples, number: int) -> None:
+    for name, value in {**samples.named_inputs(), "labels": samples.labels}.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} in batch {number} of data must be a tensor; got {type(value).__name__}"
+            )
+        if value.ndim == 0:
+            raise ValueError(f"{name} in batch {number} of data must have samples in front; got ()")
+        if len(value) != len(samples.labels):
+            raise ValueError(
+                f"{name} and labels in batch {number} of data must have the same length; got "
+                f"{len(value)} and {len(samples.labels)}"
+            )
+    if not samples.named_inputs():
+        raise TypeError(f"batch {number} of data holds labels but no inputs")
+
+
+def _check_alike(first: Samples, batch: Samples, number: int) -> None:
+    """Same names, trailing shapes, dtypes and devices as the first batch."""
+    before = {**first.named_inputs(), "labels": first.labels}
+    after = {**batch.named_inputs(), "labels": batch.labels}
+    if list(before) != list(after):
+        raise ValueError(
+            f"batches of data must have the same inputs; batch 0 has {list(before)}, "
+            f"batch {number} has {list(after)}"
+        )
+    for name, value in after.items():
+        was, now = _signature(before[name]), _signature(value)
+        if was != now:
+            raise ValueError(
+                f"{name} must have one shape, dtype and device in all batches; batch 0 has {was}, "
+                f"batch {number} has {now}"
+            )
+
+
+def _signature(value: Tensor) -> str:
+    return f"(·, {', '.join(map(str, value.shape[1:]))}) {value.dtype} on {value.device}"
+
+
+def _joined(batches: list[Samples]) -> Samples:
+    if len(batches) == 1:
+        return batches[0]
+    return Samples(
+        tuple(torch.cat(parts) for parts in zip(*(b.args for b in batches), strict=True)),
+        {key: torch.cat([b.kwargs[key] for b in batches]) for key in batches[0].kwargs},
+        torch.cat([batch.labels for batch in batches]),
+    )

@@ -1,0 +1,21 @@
+"""One door to the geometry: a Geometry as it is, or one made of a Problem or of (model, data)."""
+
+from typing import Any
+
+from igsref.geometry.dense import Geometry, dense_geometry
+from igsref.problem import as_problem
+
+
+def as_geometry(
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+) -> Geometry:
+    """The geometry of a model on data; one computed geometry serves every measure.
+
+    model: a module or pair with data, or a Problem, or a Geometry (then nothing is computed).
+    memory: budget in bytes. options: as for ``igsref.problem``.
+    """
+    if isinstance(model, Geometry):
+        if data is not None or options or memory is not None:
+            raise TypeError("a Geometry already holds its data and options; give it alone")
+        return model
+    return dense_geometry(as_problem(model, data, **options), memory=memory)

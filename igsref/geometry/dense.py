@@ -1,0 +1,111 @@
+"""The dense route: the whole reduced factor in memory, orthogonal factorisations only.
+
+1. D, the class differences of the Jacobian, without its noise columns, rows and columns scaled
+   by powers of two. Nothing of p is in it yet, and its rank is the rank of F.
+2. Wide: its n × n triangle. If σ_min exceeds the error bound, range(A) = R^n: saturated.
+3. Otherwise a basis U of range(D) by pivoted QR, cut where the columns are rounding.
+4. range(A) = range(blockdiag(Lᵀ) S⁻¹ U), S the row scales: QR with sorted rows and pivoted
+   columns, which keeps the digits of small rows beside large ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.curvature.factor import apply_root, differences
+from igsref.geometry.plan import DENSE, require_dense
+from igsref.jacobian.rounding import estimate_rounding
+from igsref.linalg.equilibrate import equilibrate_
+from igsref.linalg.range import (
+    Space,
+    Subspace,
+    WholeSpace,
+    graded_qr,
+    inverse_norm,
+    lower_triangle,
+    pivoted_basis,
+)
+from igsref.problem import Problem
+
+_UNIT = 2.0**-53
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The range of the reduced factor of a problem, ready for every measure.
+
+    space: answers ``energy`` and ``block_energy`` in data space R^{N·R}.
+    saturated: range(A) is the whole data space, by a margin above the estimated rounding.
+    margin: σ_min/error of the scaled D (a lower bound; 0 where N·R > m rules it out).
+    route: how it was computed.
+    """
+
+    problem: Problem
+    space: Space
+    saturated: bool
+    margin: float
+    route: str
+
+    def energy(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, " k"]:
+        """‖P V_j‖² of right-hand sides in data space."""
+        return self.space.energy(vectors)
+
+    def leverage(self) -> Float64[Tensor, "samples rows_per_sample"]:
+        """Leverage scores of the rows of A; they add up to rank A = rank F."""
+        n, height = self.problem.num_samples, self.problem.rows_per_sample
+        unit = torch.eye(height, dtype=torch.float64, device=self.problem.logits.device)
+        return torch.stack(
+            [self.space.block_energy(row.expand(n, height).contiguous()) for row in unit], dim=1
+        )
+
+
+def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
+    """The geometry of a problem by factorisations in memory.
+
+    memory: budget in bytes (what is free unless given).
+    Raises MemoryError, before anything large is allocated, where the factor does not fit.
+    """
+    require_dense(problem, memory)
+    matrix = differences(problem)
+    contrast = problem.likelihood.contrast(problem.logits)
+    rounding = estimate_rounding(problem, contrast, matrix)
+    matrix[:, rounding.noise] = 0.0
+    scales = equilibrate_(matrix)
+    rows, columns = matrix.shape
+    error = (rounding.relative + 4 * rows**0.5 * _UNIT) * float(matrix.norm())
+    if rows > columns:
+        return Geometry(problem, _range_of_tall(problem, matrix, scales, error), False, 0.0, DENSE)
+    triangle = lower_triangle(matrix)
+    del matrix
+    margin = 1 / (inverse_norm(triangle) * error)
+    if margin > 1:
+        return Geometry(problem, WholeSpace(rows), True, margin, DENSE)
+    basis, size = pivoted_basis(triangle)
+    return Geometry(
+        problem, _range_of_factor(problem, basis, size, scales, error), False, margin, DENSE
+    )
+
+
+def _range_of_tall(problem: Problem, matrix: Tensor, scales: Tensor, error: float) -> Space:
+    orthonormal, triangle = torch.linalg.qr(matrix)
+    basis, size = pivoted_basis(triangle)
+    return _range_of_factor(problem, orthonormal @ basis, size, scales, error)
+
+
+def _range_of_factor(
+    problem: Problem,
+    basis: Float64[Tensor, "rows k"],
+    size: Float64[Tensor, " k"],
+    scales: Float64[Tensor, " rows"],
+    error: float,
+) -> Space:
+    """range(A) from range(D): blockdiag(Lᵀ) S⁻¹ U, U the directions above the error."""
+    rank = int((size > error).sum())
+    if rank == len(scales):
+        return WholeSpace(rank)
+    own = apply_root(problem, basis[:, :rank] / scales[:, None])
+    unit = apply_root(problem, (1 / scales)[:, None]).abs()[:, 0]
+    orthonormal, triangle, pivots = graded_qr(own)
+    return Subspace(orthonormal, triangle, (error / size[:rank])[pivots], unit)

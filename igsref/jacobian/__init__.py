@@ -1,0 +1,1 @@
+"""Exact per-sample Jacobian rows, and how well their rounding leaves them known."""

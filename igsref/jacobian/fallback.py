@@ -1,0 +1,44 @@
+"""Jacobian rows one sample at a time, by plain autograd: for models that vmap refuses."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from igsref.problem import Problem
+
+
+def looped_rows(
+    problem: Problem,
+    theta: Mapping[str, Tensor],
+    chosen: Tensor,
+    cotangents: Float[Tensor, "chosen rows classes"],
+) -> Float[Tensor, "chosen*rows params"]:
+    """K_i J_i of the chosen samples: one forward pass a sample, one backward pass a row."""
+    blocks = [
+        _sample_rows(problem, theta, chosen[i : i + 1], cotangents[i]) for i in range(len(chosen))
+    ]
+    return torch.cat(blocks)
+
+
+def _sample_rows(
+    problem: Problem, theta: Mapping[str, Tensor], index: Tensor, cotangents: Tensor
+) -> Float[Tensor, "rows params"]:
+    leaves = {name: value.detach().requires_grad_(True) for name, value in theta.items()}
+    with torch.enable_grad():
+        logits = problem.function.call(leaves, *problem.samples.inputs(index))[0]
+    rows = []
+    for cotangent in cotangents:
+        gradients = torch.autograd.grad(
+            logits, list(leaves.values()), cotangent, retain_graph=True, allow_unused=True
+        )
+        rows.append(
+            torch.cat(
+                [
+                    (torch.zeros_like(leaf) if gradient is None else gradient).flatten()
+                    for leaf, gradient in zip(leaves.values(), gradients, strict=True)
+                ]
+            )
+        )
+    return torch.stack(rows)

@@ -1,0 +1,1 @@
+"""Linear algebra: no model in here."""

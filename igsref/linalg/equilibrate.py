@@ -1,0 +1,36 @@
+"""Scaling of rows and columns by powers of two: free, and exact.
+
+Scaling a column of the factor is a reparametrisation, so no invariant measure sees it; scaling
+a row of the class differences changes no rank. Powers of two round nothing.
+"""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+def power_of_two_scale(norms: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """2^k with ½ ≤ 2^k·norm < 1 for each norm; 1 where the norm is 0.
+
+    >>> power_of_two_scale(torch.tensor([0.0, 1.0, 3.0, 2.0**-60]).double()).log2().tolist()
+    [0.0, -1.0, -2.0, 59.0]
+    """
+    _, exponent = torch.frexp(norms)
+    return torch.ldexp(torch.ones_like(norms), torch.where(norms > 0, -exponent, 0))
+
+
+def equilibrate_(
+    matrix: Float64[Tensor, "rows columns"],
+) -> Float64[Tensor, " rows"]:
+    """Scale columns and rows in place until both have norms near 1; returns the row scales s.
+
+    Two rounds of columns then rows, so that the rows come out with ½ ≤ norm < 1 (or 0).
+    matrix = diag(s) · original · diag(column scales).
+    """
+    scales = torch.ones_like(matrix[:, 0])
+    for _ in range(2):
+        matrix *= power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0))
+        step = power_of_two_scale(torch.linalg.vector_norm(matrix, dim=1))
+        matrix *= step[:, None]
+        scales *= step
+    return scales

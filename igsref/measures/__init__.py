@@ -1,0 +1,1 @@
+"""The measures: short functions of a problem or of its geometry."""

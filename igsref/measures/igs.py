@@ -1,0 +1,82 @@
+"""IGS, the information-geometric sharpness: equation (6) by leverage scores.
+
+IGS = (1/N) Σ g_i F⁺ g_iᵀ = Σ v_iᵀ P v_i, v_i the whitened residual of sample i and P the projector
+onto range(A): no Fisher matrix, no pseudo-inverse, and nothing that a change of parameters moves.
+"""
+
+from typing import Any
+
+import torch
+
+from igsref.geometry.access import as_geometry
+from igsref.geometry.dense import Geometry
+from igsref.measures.result import Result
+
+
+def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **options: Any) -> Result:
+    """IGS of a classifier on data, by orthogonal factorisations in float64.
+
+    model: any ``nn.Module`` in evaluation mode or a pair (function, params); with ``data``, a pair
+        (x, y), a mapping with ``labels``, or an iterable of such batches. A ``Problem`` or a
+        ``Geometry`` may stand for both.
+    memory: budget in bytes (what is free unless given).
+    options: ``likelihood``, ``parameters``, ``logits`` as for :func:`igsref.problem`.
+
+    Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
+    Raises TypeError or ValueError that names the argument; MemoryError, with the sizes, before
+    anything large is allocated.
+    """
+    geometry = as_geometry(model, data, memory=memory, **options)
+    problem = geometry.problem
+    residuals = problem.residuals()
+    ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
+    energy = ceiling if geometry.saturated else geometry.space.block_energy(residuals)
+    energy = torch.minimum(energy, ceiling)
+    total = energy.sum()
+    mean = float(geometry.energy(residuals.flatten()[:, None])[0]) / problem.num_samples
+    return Result(
+        value=float(total),
+        ceiling=float(ceiling.sum()),
+        saturated=geometry.saturated,
+        rank=geometry.space.dimension,
+        rounding_error=_rounding_error(geometry, float(total)),
+        full_batch=mean,
+        loss=float(problem.likelihood.loss(problem.logits, problem.targets).mean()),
+        num_samples=problem.num_samples,
+        num_classes=problem.num_classes,
+        num_rows=problem.num_rows,
+        num_parameters=problem.num_parameters,
+        full_num_parameters=problem.function.full_parameter_count,
+        likelihood=problem.likelihood.name,
+        route=geometry.route,
+        margin=geometry.margin,
+        per_sample=(energy * problem.num_samples).cpu(),
+        sample_ceiling=(ceiling * problem.num_samples).cpu(),
+    )
+
+
+def _rounding_error(geometry: Geometry, value: float) -> float:
+    """First-order effect of the Jacobian's rounding, and that of summing N terms."""
+    problem = geometry.problem
+    moved = float(geometry.space.block_rounding(problem.residuals()).sum())
+    return min(value, moved) + value * 2.0**-52 * problem.num_rows**0.5
+
+
+def expected_igs(model: Any, data: Any = None, **options: Any) -> float:
+    """E_{y~p}[IGS] over labels that the model itself would draw: tr P = rank F.
+
+    Each label's IGS is computed and weighted by its probability, so that comparing the sum with
+    the rank checks residuals and projector against each other. For countable labels only.
+    Raises ValueError where the likelihood has no countable labels.
+    """
+    geometry = as_geometry(model, data, **options)
+    problem = geometry.problem
+    labels = problem.likelihood.label_distribution(problem.logits)
+    if not labels:
+        raise ValueError(f"expected_igs needs countable labels; {problem.likelihood.name} has none")
+    terms = [
+        probability
+        @ geometry.space.block_energy(problem.likelihood.residual(problem.logits, targets))
+        for probability, targets in labels
+    ]
+    return float(torch.stack(terms).sum())

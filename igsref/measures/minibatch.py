@@ -1,0 +1,114 @@
+"""IGS_b, the sharpness that mini-batch gradients see: equation (7) and the paper's Appendix C.
+
+IGS_b = E_B[ḡ_B F⁺ ḡ_Bᵀ], ḡ_B the mean gradient of a batch B of size b. For uniform batches it
+follows from IGS and G = ḡ F⁺ ḡᵀ; for any other distribution of batches, by sampling.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from igsref.geometry.access import as_geometry
+from igsref.geometry.dense import Geometry
+
+_BATCHES_AT_ONCE = 512
+
+
+def minibatch_igs(
+    igs: float, full_batch: float, num_samples: int, batch_size: int, *, replacement: bool
+) -> float:
+    """IGS_b in closed form for uniform batches.
+
+    With replacement IGS/b + (1 − 1/b) G; without IGS (N−b)/(b(N−1)) + G N(b−1)/(b(N−1)), so that
+    b = 1 gives the IGS and b = N gives G. Cutting an epoch into batches is "without" only if b
+    divides N.
+
+    Raises TypeError unless batch_size is an integer, ValueError for b < 1 or for b > N without
+    replacement.
+
+    >>> [minibatch_igs(8.0, 2.0, 4, b, replacement=False) for b in (1, 2, 4)]
+    [8.0, 4.0, 2.0]
+    """
+    b, n = _checked_size(batch_size, num_samples, replacement), num_samples
+    if replacement:
+        return igs / b + (1 - 1 / b) * full_batch
+    if n == 1:
+        return igs
+    return igs * ((n - b) / (b * (n - 1))) + full_batch * (n * (b - 1) / (b * (n - 1)))
+
+
+def _checked_size(batch_size: int, num_samples: int, replacement: bool) -> int:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        raise TypeError(f"batch_size must be an integer; got {batch_size!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    if not replacement and batch_size > num_samples:
+        raise ValueError(
+            f"batch_size must be at most N = {num_samples} without replacement; got {batch_size}"
+        )
+    return batch_size
+
+
+@dataclass(frozen=True)
+class MonteCarlo:
+    """A mean over sampled batches, its standard error, and how many there were."""
+
+    value: float
+    standard_error: float
+    count: int
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def monte_carlo_minibatch_igs(
+    model: Any, data: Any = None, *, batches: Iterable[Sequence[int] | Tensor], **options: Any
+) -> MonteCarlo:
+    """IGS_b for batches of any distribution: the mean of ḡ_B F⁺ ḡ_Bᵀ over those given.
+
+    batches: each the indices of its samples (repetitions count); sizes may differ.
+    options: as for ``igsref.problem``; a Problem or Geometry may stand for (model, data).
+    Raises ValueError for no batch, an empty one, or an index out of range.
+    """
+    geometry = as_geometry(model, data, **options)
+    residuals = geometry.problem.residuals()
+    energies: list[Tensor] = []
+    waiting: list[Tensor] = []
+    for number, batch in enumerate(batches):
+        waiting.append(_batch_weights(batch, number, len(residuals)))
+        if len(waiting) == _BATCHES_AT_ONCE:
+            energies.append(_energies(geometry, residuals, waiting))
+            waiting = []
+    if waiting:
+        energies.append(_energies(geometry, residuals, waiting))
+    if not energies:
+        raise ValueError("batches must hold at least one batch; got none")
+    sampled = torch.cat(energies)
+    error = float(sampled.std() / len(sampled) ** 0.5) if len(sampled) > 1 else float("inf")
+    return MonteCarlo(float(sampled.mean()), error, len(sampled))
+
+
+def _batch_weights(batch: Sequence[int] | Tensor, number: int, num_samples: int) -> Tensor:
+    """How much each sample counts in the batch's mean, (N,)."""
+    indices = torch.as_tensor(batch).cpu()
+    if indices.ndim != 1 or len(indices) == 0 or indices.is_floating_point():
+        raise ValueError(
+            f"batches must hold non-empty lists of sample indices; batch {number} has shape "
+            f"{tuple(indices.shape)} and dtype {indices.dtype}"
+        )
+    if int(indices.min()) < 0 or int(indices.max()) >= num_samples:
+        raise ValueError(
+            f"batches must hold indices in 0..{num_samples - 1}; batch {number} has "
+            f"{int(indices.min())}..{int(indices.max())}"
+        )
+    return torch.bincount(indices, minlength=num_samples).double() / len(indices)
+
+
+def _energies(geometry: Geometry, residuals: Tensor, weights: list[Tensor]) -> Tensor:
+    """N‖P w_B‖², w_B the mean of the batch's residuals in data space."""
+    stacked = torch.stack(weights).to(residuals)
+    vectors = (stacked[:, :, None] * residuals).flatten(1).mT
+    return len(residuals) * geometry.energy(vectors)

@@ -1,0 +1,139 @@
+"""The result of a measurement: numbers, and what is known about how exact they are."""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.measures.minibatch import minibatch_igs
+
+_HEAVIEST = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """IGS of a model on data (equation 6), with everything that came with it.
+
+    value: IGS = (1/N) Σ g_i F⁺ g_iᵀ. ceiling: Σ uᵀΛ⁺u, the value of a saturated network, which
+        depends on the losses alone; value ≤ ceiling always.
+    saturated: the reduced factor has full row rank by a margin above the estimated rounding of
+        the Jacobian; then value = ceiling, whatever the landscape.
+    rank: of F, numerical. rounding_error: estimated effect of rounding on value, absolute;
+        directions that float64 cannot see at all are not in it.
+    per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value. sample_ceiling: of each, (N,).
+    full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient. loss: mean training loss, in nats.
+    num_parameters: m of the chosen parameters; of full_num_parameters trainable ones.
+    margin: σ_min over the error bound in the certificate of full rank. route: how it was computed.
+    """
+
+    value: float
+    ceiling: float
+    saturated: bool
+    rank: int
+    rounding_error: float
+    full_batch: float
+    loss: float
+    num_samples: int
+    num_classes: int
+    num_rows: int
+    num_parameters: int
+    full_num_parameters: int
+    likelihood: str
+    route: str
+    margin: float
+    per_sample: Float64[Tensor, " samples"]
+    sample_ceiling: Float64[Tensor, " samples"]
+
+    def __float__(self) -> float:
+        return self.value
+
+    @property
+    def saturation(self) -> float:
+        """value/ceiling, at most 1; 1 for a ceiling of 0 (nothing is missing from nothing)."""
+        return min(1.0, self.value / self.ceiling) if self.ceiling > 0 else 1.0
+
+    def minibatch(self, batch_size: int, *, replacement: bool = False) -> float:
+        """IGS_b (equation 7) for batches drawn uniformly, in closed form.
+
+        Raises ValueError for b < 1, or b > N without replacement; TypeError unless an integer.
+        """
+        return minibatch_igs(
+            self.value, self.full_batch, self.num_samples, batch_size, replacement=replacement
+        )
+
+    def heaviest(self, count: int = _HEAVIEST) -> list[tuple[int, float]]:
+        """(sample, share of the IGS) of the samples that carry most of it, heaviest first."""
+        order = self.per_sample.argsort(descending=True, stable=True)[:count]
+        total = float(self.per_sample.sum())
+        shares = self.per_sample[order] / total if total > 0 else self.per_sample[order]
+        return list(zip(order.tolist(), shares.tolist(), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values: tensors as lists of floats."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
+
+    def to_json(self) -> str:
+        """JSON that :meth:`from_json` turns into an equal result, bit for bit."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """The result that :meth:`to_json` wrote.
+
+        Raises ValueError where the text is no JSON object with exactly a result's fields.
+        """
+        values = json.loads(text)
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            got = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"text must hold the fields {sorted(names)}; got {got}")
+        for name in ("per_sample", "sample_ceiling"):
+            values[name] = torch.tensor(values[name], dtype=torch.float64)
+        return cls(**values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __str__(self) -> str:
+        lines = [
+            f"IGS                {self.value:.10g}  (estimated rounding {self.rounding_error:.0e})",
+            f"IGS / N            {self.value / self.num_samples:.6g}",
+            f"ceiling            {self.ceiling:.10g}",
+            f"saturation         {self._saturation_text()}",
+            f"rank of F          {self.rank} of at most "
+            f"{min(self.num_rows, self.num_parameters)} "
+            f"({self.num_rows} rows, {self._parameters_text()})",
+            f"full batch G       {self.full_batch:.10g}",
+            f"training loss      {self.loss:.6g} nats",
+            f"samples, classes   {self.num_samples}, {self.num_classes}",
+            f"likelihood, route  {self.likelihood}, {self.route}",
+            f"heaviest samples   {self._heaviest_text()}",
+        ]
+        return "\n".join(lines)
+
+    def _saturation_text(self) -> str:
+        if self.saturated:
+            return (
+                f"1, shown: full row rank by {self.margin:.1g} × the estimated rounding. "
+                "The IGS is a function of the losses alone"
+            )
+        return f"{self.saturation:.10g}, computed, not proven"
+
+    def _parameters_text(self) -> str:
+        if self.num_parameters == self.full_num_parameters:
+            return f"{self.num_parameters} parameters"
+        return (
+            f"{self.num_parameters} of {self.full_num_parameters} parameters: "
+            "a lower bound for the whole network"
+        )
+
+    def _heaviest_text(self) -> str:
+        parts = [f"#{sample} {100 * share:.3g}%" for sample, share in self.heaviest()]
+        return ", ".join(parts)

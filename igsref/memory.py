@@ -1,0 +1,48 @@
+"""Memory is predicted before it is allocated."""
+
+import psutil
+import torch
+
+FLOAT64_BYTES = 8
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can be allocated on a device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def readable(size: int | float) -> str:
+    """Bytes for people.
+
+    >>> readable(3 * 2**30)
+    '3.0 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} PiB"
+
+
+def require_memory(needed: int, budget: int, what: str, advice: str) -> None:
+    """Raise MemoryError, with the sizes and what to do instead, where needed > budget."""
+    if needed > budget:
+        raise MemoryError(
+            f"{what} needs {readable(needed)}, and {readable(budget)} is there; {advice}"
+        )
+
+
+def check_budget(memory: int | None, device: torch.device) -> int:
+    """The user's budget in bytes, or what the device has free.
+
+    Raises ValueError for a budget that is not positive, TypeError for one that is no integer.
+    """
+    if memory is None:
+        return available_memory(device)
+    if not isinstance(memory, int) or isinstance(memory, bool):
+        raise TypeError(f"memory must be an integer, in bytes; got {memory!r}")
+    if memory <= 0:
+        raise ValueError(f"memory must be positive, in bytes; got {memory}")
+    return memory

@@ -1,0 +1,236 @@
+"""The model as a function θ ↦ logits, in a chosen floating-point type, on a copy.
+
+The user's module keeps its mode, dtype, buffers and parameters: a deep copy is converted and
+called through ``torch.func.functional_call``. θ holds every trainable parameter once (tied ones
+too), named, in the module's order; buffers and parameters left out are constants.
+"""
+
+import copy
+import fnmatch
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from igsref.randomness import preserved_random_state
+
+LogitPicker = Callable[[Any], Tensor] | str | int | None
+"""How to find the logits in a structured output: a function, a key or attribute, an index."""
+
+_TRAINING_DEPENDENT = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.dropout._DropoutNd,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+)
+
+
+@dataclass(frozen=True)
+class LogitFunction:
+    """θ ↦ logits for batches of inputs.
+
+    ``parameters`` is θ, name → tensor of the working dtype; ``call(θ, args, kwargs)`` gives the
+    logits, shape (batch, classes). ``source`` makes the same function again in another dtype.
+    """
+
+    call: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
+    parameters: dict[str, Tensor]
+    source: Callable[[torch.dtype], "LogitFunction"]
+    full_parameter_count: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the computation runs: the device of the parameters."""
+        return next(iter(self.parameters.values())).device
+
+    @property
+    def parameter_count(self) -> int:
+        """m, the number of entries of θ."""
+        return sum(tensor.numel() for tensor in self.parameters.values())
+
+
+def logit_function(
+    model: nn.Module | tuple[Callable[..., Any], Mapping[str, Tensor]],
+    *,
+    parameters: str | Sequence[str] | None = None,
+    logits: LogitPicker = None,
+    dtype: torch.dtype = torch.float64,
+) -> LogitFunction:
+    """A functional view of a module, or of a pair (function, params) called as function(θ, x).
+
+    parameters: name pattern(s) in the shell's notation that choose a subset of θ.
+    logits: picks the logits out of a structured output (see ``LogitPicker``).
+
+    Raises TypeError for what is no model and for complex or quantised parameters; ValueError for
+    a module in training mode whose output then depends on chance or on other samples, for a
+    pattern that matches nothing, for no trainable parameters, for non-finite parameters.
+    """
+    if isinstance(model, nn.Module):
+        _check_mode(model)
+        _check_not_quantised(model)
+        values, trainable = _named(model)
+    elif isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
+        values, trainable = _checked_mapping(model[1])
+    else:
+        raise TypeError(
+            "model must be a torch.nn.Module or a pair (function, params); "
+            f"got {type(model).__name__}"
+        )
+    chosen = _choose(trainable, parameters)
+    for name in sorted({*chosen, *values}):
+        _check_tensor(name, values[name])
+
+    def build(dtype: torch.dtype) -> LogitFunction:
+        if isinstance(model, nn.Module):
+            call, converted = _module_call(model, dtype), _converted(model, dtype)
+        else:
+            call, converted = model[0], {k: _convert(v, dtype) for k, v in values.items()}
+        constants = {k: v for k, v in converted.items() if k not in chosen}
+        theta = {name: converted[name] for name in chosen}
+
+        def evaluate(theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+            return _pick(call({**constants, **theta}, *args, **kwargs), logits)
+
+        total = sum(values[name].numel() for name in trainable)
+        return LogitFunction(evaluate, theta, build, total)
+
+    return build(dtype)
+
+
+def _named(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, set[str]]]:
+    """All parameters by first name, and the trainable ones with every name they go by."""
+    values: dict[str, Tensor] = dict(model.named_parameters())
+    first = {id(tensor): name for name, tensor in values.items()}
+    aliases: dict[str, set[str]] = {name: {name} for name in values}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        aliases[first[id(tensor)]].add(name)
+    return values, {name: aliases[name] for name, v in values.items() if v.requires_grad}
+
+
+def _checked_mapping(params: Any) -> tuple[dict[str, Tensor], dict[str, set[str]]]:
+    if not isinstance(params, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in params.items()
+    ):
+        raise TypeError(
+            "params of a pair (function, params) must be a mapping from names to tensors; "
+            f"got {type(params).__name__}"
+        )
+    return dict(params), {name: {name} for name in params}
+
+
+def _choose(trainable: Mapping[str, set[str]], patterns: str | Sequence[str] | None) -> list[str]:
+    """Names of θ in order; a parameter is chosen if any of its names matches any pattern."""
+    if not trainable:
+        raise ValueError(
+            "model has no trainable parameters (none has requires_grad=True), "
+            "so there is no θ to measure"
+        )
+    if patterns is None:
+        return list(trainable)
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    chosen = [
+        name
+        for name, aliases in trainable.items()
+        if any(fnmatch.fnmatchcase(alias, pattern) for alias in aliases for pattern in wanted)
+    ]
+    if not chosen:
+        shown = ", ".join(list(trainable)[:8]) + (", …" if len(trainable) > 8 else "")
+        raise ValueError(
+            f"parameters={patterns!r} matches none of the trainable parameters: {shown}"
+        )
+    return chosen
+
+
+def _check_mode(model: nn.Module) -> None:
+    """Refuse training mode where it changes the function."""
+    offending = [
+        f"{name or 'the model'} ({type(module).__name__})"
+        for name, module in model.named_modules()
+        if module.training
+        and isinstance(module, _TRAINING_DEPENDENT)
+        and getattr(module, "p", getattr(module, "dropout", 1.0)) != 0
+    ]
+    if offending:
+        raise ValueError(
+            "model is in training mode, where its output depends on chance or on the other "
+            f"samples of the batch: {', '.join(offending[:5])}"
+            f"{', …' if len(offending) > 5 else ''}. Call model.eval() first"
+        )
+
+
+def _check_not_quantised(model: nn.Module) -> None:
+    """Quantised modules keep their weights outside parameters(); look at the whole state."""
+    for name, value in model.state_dict().items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(part, Tensor) and part.is_quantized for part in parts):
+            raise TypeError(
+                f"parameter {name} is quantised; derivatives need floating-point parameters"
+            )
+
+
+def _check_tensor(name: str, value: Tensor) -> None:
+    if value.is_quantized or not (value.is_floating_point() or value.is_complex()):
+        raise TypeError(
+            f"parameter {name} has dtype {value.dtype} (quantised or integer); "
+            "derivatives need floating-point parameters"
+        )
+    if value.is_complex():
+        raise TypeError(f"parameter {name} is complex ({value.dtype}); it must be real")
+    bad = (~torch.isfinite(value)).nonzero()
+    if bad.numel():
+        where = bad[0].tolist()
+        raise ValueError(
+            f"parameter {name} must be finite; {name}{where} is {value[*where].item()}"
+        )
+
+
+def _working_device(device: torch.device) -> torch.device:
+    """Every device that has float64; MPS has none."""
+    if device.type != "mps":
+        return device
+    warnings.warn("MPS has no float64: computing on the CPU instead", RuntimeWarning, stacklevel=2)
+    return torch.device("cpu")
+
+
+def _convert(value: Tensor, dtype: torch.dtype) -> Tensor:
+    kept = value.detach()
+    return kept.to(_working_device(kept.device), dtype).clone()
+
+
+def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
+    with preserved_random_state():
+        duplicate = copy.deepcopy(model)
+    duplicate = duplicate.requires_grad_(False)
+    device = next(duplicate.parameters()).device
+    duplicate = duplicate.to(_working_device(device)).to(dtype)
+
+    def call(values: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        return torch.func.functional_call(duplicate, dict(values), args, kwargs)
+
+    return call
+
+
+def _converted(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: _convert(value, dtype) for name, value in model.named_parameters()}
+
+
+def _pick(output: Any, logits: LogitPicker) -> Tensor:
+    """The logits in the model's output."""
+    if callable(logits):
+        output = logits(output)
+    elif isinstance(logits, str) and not isinstance(output, Mapping):
+        output = getattr(output, logits)
+    elif logits is not None:
+        output = output[logits]
+    elif not isinstance(output, Tensor) and hasattr(output, "logits"):
+        output = output.logits
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"model must return logits as a tensor; got {type(output).__name__}. "
+            "Say where they are: logits=lambda output: …, a key, an attribute or an index"
+        )
+    return output
