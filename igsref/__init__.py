@@ -11,7 +11,7 @@ from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from igsref.measures.divergence import fisher_quadratic, kl_divergence
 from igsref.measures.hierarchy import Hierarchy, gradient_hierarchy
-from igsref.measures.igs import exact_igs, expected_igs
+from igsref.measures.igs import AccuracyWarning, exact_igs, expected_igs
 from igsref.measures.minibatch import MonteCarlo, monte_carlo_minibatch_igs
 from igsref.measures.result import Result
 from igsref.measures.span import span_residual
@@ -21,6 +21,7 @@ from igsref.problem import Problem, problem
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccuracyWarning",
     "Bernoulli",
     "Categorical",
     "Gaussian",

@@ -30,6 +30,7 @@ from igsref.linalg.range import (
 from igsref.problem import Problem
 
 _UNIT = 2.0**-53
+_CLEAR = 1e3
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Geometry:
     space: answers ``energy`` and ``block_energy`` in data space R^{N·R}.
     saturated: range(A) is the whole data space, by a margin above the estimated rounding.
     margin: σ_min/error of the scaled D (a lower bound; 0 where N·R > m rules it out).
+    clear_rank: the smallest direction that was kept stands at least 1,000 times above the
+        estimated rounding. Otherwise the spectrum runs into rounding, and may go on below it.
     route: how it was computed.
     """
 
@@ -46,6 +49,7 @@ class Geometry:
     space: Space
     saturated: bool
     margin: float
+    clear_rank: bool
     route: str
 
     def energy(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, " k"]:
@@ -76,36 +80,32 @@ def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
     rows, columns = matrix.shape
     error = (rounding.relative + 4 * rows**0.5 * _UNIT) * float(matrix.norm())
     if rows > columns:
-        return Geometry(problem, _range_of_tall(problem, matrix, scales, error), False, 0.0, DENSE)
+        orthonormal, triangle = torch.linalg.qr(matrix)
+        basis, size = pivoted_basis(triangle)
+        return _cut(problem, orthonormal @ basis, size, scales, error, margin=0.0)
     triangle = lower_triangle(matrix)
     del matrix
     margin = 1 / (inverse_norm(triangle) * error)
     if margin > 1:
-        return Geometry(problem, WholeSpace(rows), True, margin, DENSE)
+        return Geometry(problem, WholeSpace(rows), True, margin, True, DENSE)
     basis, size = pivoted_basis(triangle)
-    return Geometry(
-        problem, _range_of_factor(problem, basis, size, scales, error), False, margin, DENSE
-    )
+    return _cut(problem, basis, size, scales, error, margin=margin)
 
 
-def _range_of_tall(problem: Problem, matrix: Tensor, scales: Tensor, error: float) -> Space:
-    orthonormal, triangle = torch.linalg.qr(matrix)
-    basis, size = pivoted_basis(triangle)
-    return _range_of_factor(problem, orthonormal @ basis, size, scales, error)
-
-
-def _range_of_factor(
+def _cut(
     problem: Problem,
     basis: Float64[Tensor, "rows k"],
     size: Float64[Tensor, " k"],
     scales: Float64[Tensor, " rows"],
     error: float,
-) -> Space:
-    """range(A) from range(D): blockdiag(Lᵀ) S⁻¹ U, U the directions above the error."""
+    *,
+    margin: float,
+) -> Geometry:
+    """Keep the directions of D above the error, and go on from range(D) to range(A)."""
     rank = int((size > error).sum())
-    if rank == len(scales):
-        return WholeSpace(rank)
+    clear = rank == 0 or float(size[rank - 1]) > _CLEAR * error
     own = apply_root(problem, basis[:, :rank] / scales[:, None])
-    unit = apply_root(problem, (1 / scales)[:, None]).abs()[:, 0]
+    weight = apply_root(problem, (1 / scales)[:, None]).abs()[:, 0]
     orthonormal, triangle, pivots = graded_qr(own)
-    return Subspace(orthonormal, triangle, (error / size[:rank])[pivots], unit)
+    space = Subspace(orthonormal, triangle, (error / size[:rank])[pivots], weight)
+    return Geometry(problem, space, False, margin, clear, DENSE)

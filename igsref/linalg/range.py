@@ -35,8 +35,8 @@ class Space(Protocol):
 
     def block_rounding(
         self, blocks: Float64[Tensor, "samples rows"]
-    ) -> Float64[Tensor, " samples"]:
-        """Estimated effect of rounding on each ``block_energy``."""
+    ) -> tuple[Float64[Tensor, " samples"], Float64[Tensor, " samples"]]:
+        """By how much each exact ‖P v_i‖² may be smaller, and larger: an estimate."""
         ...
 
 
@@ -56,9 +56,9 @@ class WholeSpace:
 
     def block_rounding(
         self, blocks: Float64[Tensor, "samples rows"]
-    ) -> Float64[Tensor, " samples"]:
+    ) -> tuple[Float64[Tensor, " samples"], Float64[Tensor, " samples"]]:
         """Nothing: P is known exactly."""
-        return torch.zeros_like(blocks[:, 0])
+        return torch.zeros_like(blocks[:, 0]), torch.zeros_like(blocks[:, 0])
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,27 @@ class Subspace:
 
     def block_rounding(
         self, blocks: Float64[Tensor, "samples rows"]
-    ) -> Float64[Tensor, " samples"]:
-        """Effect of the errors of B on ‖P v_i‖², an estimate that ought to be too large.
+    ) -> tuple[Float64[Tensor, " samples"], Float64[Tensor, " samples"]]:
+        """By how much each exact ‖P v_i‖² may be smaller, and larger: an estimate.
 
         Direction k of Q is off by at most δ_k, δ_k² = Σ_{j≤k} ‖E |R⁻¹|_j‖², E = w cᵀ: later
-        directions, the ones that stand in small rows alone, are known ever worse. So the
-        directions may be cut anywhere below δ = 0.3, and the energy of those left out counts
-        whole. The best of several cuts is taken.
+        directions, the ones that stand in small rows alone, are known ever worse. The energy
+        below any cut is known to first order in E, and leaving the rest out makes it smaller
+        only: the best of several cuts is taken. Larger it may be by the first-order effect on all
+        directions, and by any amount (infinity) if some are not known at all.
         """
         z = self._coordinates(blocks)
         inverse = self._inverse()
-        cuts = {int((self._direction_error(inverse) < known).sum()) for known in _KNOWN_TO}
-        estimates = [
-            self._moved_below(blocks, z[:, :cut], inverse[:cut, :cut])
-            + z[:, cut:].square().sum(dim=1)
+        error = self._direction_error(inverse)
+        cuts = {int((error < known).sum()) for known in _KNOWN_TO} - {self.dimension}
+        moved = self._moved(blocks, z, inverse)
+        estimates = [moved] + [
+            self._moved(blocks, z[:, :cut], inverse[:cut, :cut]) + z[:, cut:].square().sum(dim=1)
             for cut in sorted(cuts)
         ]
-        return min(estimates, key=lambda estimate: float(estimate.sum()))
+        smaller = min(estimates, key=lambda estimate: float(estimate.sum()))
+        known = bool((error < max(_KNOWN_TO)).all())
+        return smaller, moved if known else torch.full_like(moved, torch.inf)
 
     def _inverse(self) -> Float64[Tensor, "r r"]:
         unit = torch.eye(self.dimension).to(self.triangle)
@@ -116,8 +120,8 @@ class Subspace:
         each = self.row_weight.norm() * (self.column_error @ inverse.abs())
         return each.square().cumsum(dim=0).sqrt()
 
-    def _moved_below(self, blocks: Tensor, z: Tensor, inverse: Tensor) -> Tensor:
-        """2 |r_i|ᵀE|x_i| + ‖E|x_i|‖² for r_i = v_i − P v_i, P v_i = B x_i, on the first columns."""
+    def _moved(self, blocks: Tensor, z: Tensor, inverse: Tensor) -> Tensor:
+        """2 |r_i|ᵀE|x_i| + ‖E|x_i|‖² for r_i = v_i − P v_i, P v_i = B x_i, on z's columns."""
         outside = torch.cat(
             [
                 self._weighted_residual(blocks, z, start)

@@ -4,6 +4,7 @@ IGS = (1/N) Σ g_i F⁺ g_iᵀ = Σ v_iᵀ P v_i, v_i the whitened residual of s
 onto range(A): no Fisher matrix, no pseudo-inverse, and nothing that a change of parameters moves.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -11,6 +12,13 @@ import torch
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
 from igsref.measures.result import Result
+
+_EPSILON = 2.0**-52
+_WORTH_A_WARNING = 1e-6
+
+
+class AccuracyWarning(UserWarning):
+    """Float64 does not determine a number to as many digits as a reader would take for granted."""
 
 
 def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **options: Any) -> Result:
@@ -23,6 +31,7 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
     options: ``likelihood``, ``parameters``, ``logits`` as for :func:`igsref.problem`.
 
     Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
+    Warns with :class:`AccuracyWarning` where rounding leaves the value known to less than 1e-6.
     Raises TypeError or ValueError that names the argument; MemoryError, with the sizes, before
     anything large is allocated.
     """
@@ -34,12 +43,15 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
     energy = torch.minimum(energy, ceiling)
     total = energy.sum()
     mean = float(geometry.energy(residuals.flatten()[:, None])[0]) / problem.num_samples
+    rounding = _rounding_error(geometry, float(total), float(ceiling.sum()))
+    _warn_of_rounding(rounding, float(total), geometry)
     return Result(
         value=float(total),
         ceiling=float(ceiling.sum()),
         saturated=geometry.saturated,
         rank=geometry.space.dimension,
-        rounding_error=_rounding_error(geometry, float(total)),
+        clear_rank=geometry.clear_rank,
+        rounding_error=rounding,
         full_batch=mean,
         loss=float(problem.likelihood.loss(problem.logits, problem.targets).mean()),
         num_samples=problem.num_samples,
@@ -55,11 +67,28 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
     )
 
 
-def _rounding_error(geometry: Geometry, value: float) -> float:
-    """First-order effect of the Jacobian's rounding, and that of summing N terms."""
+def _rounding_error(geometry: Geometry, value: float, ceiling: float) -> float:
+    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling."""
     problem = geometry.problem
-    moved = float(geometry.space.block_rounding(problem.residuals()).sum())
-    return min(value, moved) + value * 2.0**-52 * problem.num_rows**0.5
+    smaller, larger = geometry.space.block_rounding(problem.residuals())
+    below = min(value, float(smaller.sum()))
+    above = min(ceiling - value, float(larger.sum()) if geometry.clear_rank else torch.inf)
+    return max(below, above) + value * _EPSILON * problem.num_rows**0.5
+
+
+def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None:
+    if rounding <= _WORTH_A_WARNING * value:
+        return
+    reason = (
+        "directions of the smallest class probabilities are known too badly"
+        if geometry.clear_rank
+        else "the spectrum of F runs into rounding without a gap"
+    )
+    warnings.warn(
+        f"float64 determines this IGS, {value:.6g}, to about ±{rounding:.1g} only: {reason}",
+        AccuracyWarning,
+        stacklevel=3,
+    )
 
 
 def expected_igs(model: Any, data: Any = None, **options: Any) -> float:

@@ -21,8 +21,9 @@ class Result:
         depends on the losses alone; value ≤ ceiling always.
     saturated: the reduced factor has full row rank by a margin above the estimated rounding of
         the Jacobian; then value = ceiling, whatever the landscape.
-    rank: of F, numerical. rounding_error: estimated effect of rounding on value, absolute;
-        directions that float64 cannot see at all are not in it.
+    rank: of F, numerical. clear_rank: whether a gap in the spectrum sets it off from rounding.
+    rounding_error: estimated uncertainty of value by rounding, absolute. It is an estimate, not a
+        bound; without a clear rank it reaches up to the ceiling.
     per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value. sample_ceiling: of each, (N,).
     full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient. loss: mean training loss, in nats.
     num_parameters: m of the chosen parameters; of full_num_parameters trainable ones.
@@ -33,6 +34,7 @@ class Result:
     ceiling: float
     saturated: bool
     rank: int
+    clear_rank: bool
     rounding_error: float
     full_batch: float
     loss: float
@@ -107,9 +109,7 @@ class Result:
             f"IGS / N            {self.value / self.num_samples:.6g}",
             f"ceiling            {self.ceiling:.10g}",
             f"saturation         {self._saturation_text()}",
-            f"rank of F          {self.rank} of at most "
-            f"{min(self.num_rows, self.num_parameters)} "
-            f"({self.num_rows} rows, {self._parameters_text()})",
+            f"rank of F          {self._rank_text()}",
             f"full batch G       {self.full_batch:.10g}",
             f"training loss      {self.loss:.6g} nats",
             f"samples, classes   {self.num_samples}, {self.num_classes}",
@@ -125,6 +125,13 @@ class Result:
                 "The IGS is a function of the losses alone"
             )
         return f"{self.saturation:.10g}, computed, not proven"
+
+    def _rank_text(self) -> str:
+        unclear = "" if self.clear_rank else ", unclear: the spectrum runs into rounding"
+        return (
+            f"{self.rank} of at most {min(self.num_rows, self.num_parameters)} "
+            f"({self.num_rows} rows, {self._parameters_text()}){unclear}"
+        )
 
     def _parameters_text(self) -> str:
         if self.num_parameters == self.full_num_parameters:
