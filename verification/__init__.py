@@ -1,0 +1,1 @@
+"""Proofs: oracles, adversarial networks and the facts that the library rests on."""
