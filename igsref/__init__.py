@@ -5,7 +5,7 @@ Geometry", NeurIPS 2022.
 """
 
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
-from igsref.geometry.access import as_geometry as geometry
+from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
@@ -16,7 +16,7 @@ from igsref.measures.minibatch import MonteCarlo, monte_carlo_minibatch_igs
 from igsref.measures.result import Result
 from igsref.measures.span import span_residual
 from igsref.measures.textbook import textbook_igs
-from igsref.problem import Problem, problem
+from igsref.problem import Problem, as_problem
 
 __version__ = "0.1.0"
 
@@ -33,18 +33,18 @@ __all__ = [
     "Problem",
     "Result",
     "Spectrum",
+    "as_geometry",
+    "as_problem",
     "eigenvalues",
     "exact_igs",
     "expected_igs",
     "fisher",
     "fisher_quadratic",
-    "geometry",
     "gradient_hierarchy",
     "gram",
     "kl_divergence",
     "monte_carlo_minibatch_igs",
     "plan",
-    "problem",
     "span_residual",
     "spectrum",
     "textbook_igs",

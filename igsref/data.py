@@ -115,7 +115,8 @@ def _from_pair(raw: Any, number: int) -> Samples:
 
 
 def _check_batch(samples: Samples, number: int) -> None:
-    for name, value in {**samples.named_inputs(), "labels": samples.labels}.items():
+    everything = {"labels": samples.labels, **samples.named_inputs()}
+    for name, value in everything.items():
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"{name} in batch {number} of data must be a tensor; got {type(value).__name__}"

@@ -29,9 +29,9 @@ _TRAINING_DEPENDENT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LogitFunction:
-    """θ ↦ logits for batches of inputs.
+    """θ ↦ logits for batches of inputs; equal only to itself.
 
     ``parameters`` is θ, name → tensor of the working dtype; ``call(θ, args, kwargs)`` gives the
     logits, shape (batch, classes). ``source`` makes the same function again in another dtype.
@@ -83,6 +83,10 @@ def logit_function(
     chosen = _choose(trainable, parameters)
     for name in sorted({*chosen, *values}):
         _check_tensor(name, values[name])
+    if not all(_has_float64(value.device) for value in values.values()):
+        warnings.warn(
+            "MPS has no float64: computing on the CPU instead", RuntimeWarning, stacklevel=2
+        )
 
     def build(dtype: torch.dtype) -> LogitFunction:
         if isinstance(model, nn.Module):
@@ -173,6 +177,8 @@ def _check_not_quantised(model: nn.Module) -> None:
 
 
 def _check_tensor(name: str, value: Tensor) -> None:
+    if value.is_meta:
+        raise ValueError(f"parameter {name} is on the meta device, so it has no values")
     if value.is_quantized or not (value.is_floating_point() or value.is_complex()):
         raise TypeError(
             f"parameter {name} has dtype {value.dtype} (quantised or integer); "
@@ -181,24 +187,26 @@ def _check_tensor(name: str, value: Tensor) -> None:
     if value.is_complex():
         raise TypeError(f"parameter {name} is complex ({value.dtype}); it must be real")
     bad = (~torch.isfinite(value)).nonzero()
-    if bad.numel():
+    if len(bad):
         where = bad[0].tolist()
         raise ValueError(
             f"parameter {name} must be finite; {name}{where} is {value[*where].item()}"
         )
 
 
-def _working_device(device: torch.device) -> torch.device:
-    """Every device that has float64; MPS has none."""
-    if device.type != "mps":
-        return device
-    warnings.warn("MPS has no float64: computing on the CPU instead", RuntimeWarning, stacklevel=2)
-    return torch.device("cpu")
+def _has_float64(device: torch.device) -> bool:
+    """Every device but MPS."""
+    return device.type != "mps"
+
+
+def working_device(device: torch.device) -> torch.device:
+    """Where what lies on a device is computed with: there if it has float64, else on the CPU."""
+    return device if _has_float64(device) else torch.device("cpu")
 
 
 def _convert(value: Tensor, dtype: torch.dtype) -> Tensor:
-    kept = value.detach()
-    return kept.to(_working_device(kept.device), dtype).clone()
+    # First the device, then the dtype, which the old device may lack.
+    return value.detach().to(working_device(value.device)).to(dtype).clone()
 
 
 def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
@@ -206,7 +214,7 @@ def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
         duplicate = copy.deepcopy(model)
     duplicate = duplicate.requires_grad_(False)
     device = next(duplicate.parameters()).device
-    duplicate = duplicate.to(_working_device(device)).to(dtype)
+    duplicate = duplicate.to(working_device(device)).to(dtype)
 
     def call(values: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         return torch.func.functional_call(duplicate, dict(values), args, kwargs)

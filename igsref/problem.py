@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from igsref.data import Samples, collect, is_one_shot
 from igsref.likelihoods import Likelihood, find_likelihood
-from igsref.model import LogitFunction, LogitPicker, logit_function
+from igsref.model import LogitFunction, LogitPicker, logit_function, working_device
 from igsref.randomness import advance_random_state, preserved_random_state
 
 _FORWARD_CHUNK = 256
@@ -132,7 +132,7 @@ def refuse_one_shot(data: Any, caller: str) -> None:
     if is_one_shot(data):
         raise ValueError(
             f"data is an iterator that can be read only once, and {caller} would use it up; "
-            "give a list of its batches, or make it a Problem once: igsref.problem(model, data)"
+            "give a list of its batches, or make it a Problem once: igsref.as_problem(model, data)"
         )
 
 
@@ -140,12 +140,14 @@ def _forward(
     function: LogitFunction, samples: Samples, theta: Mapping[str, Tensor]
 ) -> Float[Tensor, "samples classes"]:
     parts = []
+    dtype = next(iter(theta.values())).dtype
     with torch.no_grad(), preserved_random_state():
         for start in range(0, len(samples), _FORWARD_CHUNK):
             parts.append(
                 function.call(theta, *samples.inputs(slice(start, start + _FORWARD_CHUNK)))
             )
             _check_chunk(parts[-1], min(_FORWARD_CHUNK, len(samples) - start))
+            _check_dtype(parts[-1], dtype)
     return torch.cat(parts)
 
 
@@ -154,6 +156,14 @@ def _check_chunk(logits: Tensor, expected: int) -> None:
         raise ValueError(
             f"model must return logits of shape (N, C), here ({expected}, C); "
             f"got {tuple(logits.shape)}"
+        )
+
+
+def _check_dtype(logits: Tensor, expected: torch.dtype) -> None:
+    if logits.dtype != expected:
+        raise TypeError(
+            f"model must return {expected} logits where its parameters and inputs are; "
+            f"got {logits.dtype}. Take the cast out of its forward pass: it loses digits"
         )
 
 
@@ -188,9 +198,7 @@ def _check_independent(function: LogitFunction, samples: Samples, logits: Tensor
     """One sample alone against the same in its batch."""
     for sample in sorted({0, min(len(samples), _FORWARD_CHUNK) - 1}):
         alone = slice(sample, sample + 1)
-        with torch.no_grad(), preserved_random_state():
-            value = function.call(function.parameters, *samples.inputs(alone))
-        _check_chunk(value, 1)
+        value = _alone(function, samples, sample)
         difference = float((value - logits[alone]).abs().max())
         if not difference <= _tolerance(logits):
             raise ValueError(
@@ -200,9 +208,24 @@ def _check_independent(function: LogitFunction, samples: Samples, logits: Tensor
             )
 
 
+def _alone(function: LogitFunction, samples: Samples, sample: int) -> Tensor:
+    """Logits of one sample, evaluated in a batch of its own."""
+    inputs = samples.inputs(slice(sample, sample + 1))
+    try:
+        with torch.no_grad(), preserved_random_state():
+            value = function.call(function.parameters, *inputs)
+    except Exception as error:
+        raise ValueError(
+            f"model must evaluate a sample alone; sample {sample} in a batch of its own raised "
+            f"{type(error).__name__}: {error} (batch statistics in a normalisation layer?)"
+        ) from error
+    _check_chunk(value, 1)
+    return value
+
+
 def _check_device(function: LogitFunction, samples: Samples) -> None:
     for name, value in {**samples.named_inputs(), "labels": samples.labels}.items():
-        if value.device != function.device and value.device.type != "mps":
+        if working_device(value.device) != function.device:
             raise ValueError(
                 f"{name} is on {value.device}, the model on {function.device}; "
                 "move one to the other"
@@ -226,12 +249,11 @@ def _cast_samples(samples: Samples, dtype: torch.dtype) -> Samples:
     """Floating-point inputs in that dtype; integers (token ids, masks) as they are."""
 
     def cast(value: Tensor) -> Tensor:
-        value = value.detach()
-        value = value.cpu() if value.device.type == "mps" else value
+        value = value.detach().to(working_device(value.device))
         return value.to(dtype) if value.is_floating_point() else value
 
     return Samples(
         tuple(cast(value) for value in samples.args),
         {key: cast(value) for key, value in samples.kwargs.items()},
-        samples.labels.cpu() if samples.labels.device.type == "mps" else samples.labels,
+        samples.labels.to(working_device(samples.labels.device)),
     )

@@ -31,7 +31,7 @@ def reduced_factor(problem: Problem) -> Float64[Tensor, "rows params"]:
     return apply_root(problem, differences(problem))
 
 
-def textbook_factor(problem: Problem) -> Float[Tensor, "samples*classes params"]:
+def textbook_factor(problem: Problem) -> Float[Tensor, "stacked params"]:
     """A = stack of M_i J_i, equations (4) and (5) as the paper writes them, (N·C, m)."""
     return jacobian_rows(problem, problem.likelihood.textbook_root(problem.logits))
 

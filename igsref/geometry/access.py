@@ -12,7 +12,7 @@ def as_geometry(
     """The geometry of a model on data; one computed geometry serves every measure.
 
     model: a module or pair with data, or a Problem, or a Geometry (then nothing is computed).
-    memory: budget in bytes. options: as for ``igsref.problem``.
+    memory: budget in bytes. options: as for ``igsref.as_problem``.
     """
     if isinstance(model, Geometry):
         if data is not None or options or memory is not None:

@@ -50,7 +50,7 @@ class Plan:
 def plan(model: Any, data: Any = None, *, memory: int | None = None, **options: Any) -> Plan:
     """What ``exact_igs(model, data)`` would take, before it runs; only logits are evaluated.
 
-    memory: budget in bytes (what is free unless given). options: as for ``igsref.problem``.
+    memory: budget in bytes (what is free unless given). options: as for ``igsref.as_problem``.
     Raises ValueError for an iterator that can be read only once, since none would be left.
     """
     refuse_one_shot(data, "plan")

@@ -14,7 +14,7 @@ def looped_rows(
     theta: Mapping[str, Tensor],
     chosen: Tensor,
     cotangents: Float[Tensor, "chosen rows classes"],
-) -> Float[Tensor, "chosen*rows params"]:
+) -> Float[Tensor, "stacked params"]:
     """K_i J_i of the chosen samples: one forward pass a sample, one backward pass a row."""
     blocks = [
         _sample_rows(problem, theta, chosen[i : i + 1], cotangents[i]) for i in range(len(chosen))

@@ -2,24 +2,34 @@
 
 ``vmap`` over samples of one vector-Jacobian product a row (``torch.func.vjp``). A model that vmap
 refuses, because its operations look at values or have no batching rule, falls back on
-:mod:`igsref.jacobian.fallback`: a loop over samples with the same digits.
+:mod:`igsref.jacobian.fallback`: a loop over samples with the same digits. What was refused once is
+looped over ever after, without another attempt or warning.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from traceback import walk_stack
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from igsref.jacobian.fallback import looped_rows
+from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
 _CHUNK_BYTES = 2**26
 _LARGEST_CHUNK = 512
 _SECONDS_BEFORE_PROGRESS = 2.0
+
+_refused: WeakSet[LogitFunction] = WeakSet()
+"""Functions that vmap refused."""
 
 
 def jacobian_rows(
@@ -28,14 +38,14 @@ def jacobian_rows(
     *,
     theta: Mapping[str, Tensor] | None = None,
     samples: Tensor | None = None,
-) -> Float[Tensor, "chosen*rows params"]:
+) -> Float[Tensor, "stacked params"]:
     """K_i J_i for each sample i, stacked in the samples' order; columns in θ's order.
 
     cotangents: K, shape (N, R, C), for all N samples of the problem.
     theta: where to differentiate (the problem's own θ unless given).
     samples: indices of the samples wanted (all unless given).
 
-    Warns with RuntimeWarning, once a call, when the model cannot be vmapped.
+    Warns with RuntimeWarning, once a problem, when the model cannot be vmapped.
     """
     indices = torch.arange(problem.num_samples) if samples is None else samples.cpu()
     height = cotangents.shape[1]
@@ -50,7 +60,6 @@ def _chunks(
     problem: Problem, cotangents: Tensor, theta: Mapping[str, Tensor], indices: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
     """(first sample, rows) chunk by chunk, with a progress bar when it takes long."""
-    evaluate = _batched_rows
     size = chunk_size(cotangents.shape[1] * problem.num_parameters * cotangents.element_size())
     with (
         preserved_random_state(),
@@ -64,15 +73,7 @@ def _chunks(
     ):
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size].to(cotangents.device)
-            try:
-                rows = evaluate(problem, theta, chosen, cotangents[chosen])
-            except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-                if evaluate is looped_rows or _is_out_of_memory(error):
-                    raise
-                evaluate = looped_rows
-                rows = evaluate(problem, theta, chosen, cotangents[chosen])
-                _warn_of_loop(error)
-            yield start, rows
+            yield start, _rows_of(problem, theta, chosen, cotangents[chosen])
             progress.update(len(chosen))
 
 
@@ -81,8 +82,27 @@ def chunk_size(bytes_per_sample: int) -> int:
     return max(1, min(_LARGEST_CHUNK, _CHUNK_BYTES // max(1, bytes_per_sample)))
 
 
+def _rows_of(
+    problem: Problem, theta: Mapping[str, Tensor], chosen: Tensor, cotangents: Tensor
+) -> Float[Tensor, "stacked params"]:
+    """The rows of the chosen samples, by vmap if the model lets it."""
+    if problem.function in _refused:
+        return looped_rows(problem, theta, chosen, cotangents)
+    try:
+        return _batched_rows(problem, theta, chosen, cotangents)
+    except Exception as error:  # whatever it is, the loop has the last word
+        if _is_out_of_memory(error):
+            raise
+        rows = looped_rows(problem, theta, chosen, cotangents)
+        _refused.add(problem.function)
+        _warn_of_loop(error)
+        return rows
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
 
 
 def _warn_of_loop(error: Exception) -> None:
@@ -91,14 +111,21 @@ def _warn_of_loop(error: Exception) -> None:
         "model cannot be vmapped; looping over samples instead, with the same result but slower "
         f"({type(error).__name__}: {reason[0][:200] if reason else 'no message'})",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=_level_of_caller(),
     )
+
+
+def _level_of_caller() -> int:
+    """The ``stacklevel``, seen from the function that asks, of whoever called the library."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(sys._getframe())]
+    return 1 + max(i for i, name in enumerate(modules) if name.split(".")[0] == "igsref")
 
 
 def _batched_rows(
     problem: Problem, theta: Mapping[str, Tensor], chosen: Tensor, cotangents: Tensor
-) -> Float[Tensor, "chosen*rows params"]:
+) -> Float[Tensor, "stacked params"]:
     args, kwargs = problem.samples.inputs(chosen)
+    height = cotangents.shape[1]
 
     def sample_rows(
         args: tuple[Tensor, ...], kwargs: dict[str, Tensor], cotangents: Tensor
@@ -111,7 +138,17 @@ def _batched_rows(
 
         pull_back = torch.func.vjp(logits, dict(theta))[1]
         (gradients,) = torch.func.vmap(pull_back)(cotangents)
-        return torch.cat([value.flatten(1) for value in gradients.values()], dim=1)
+        flat = [value.reshape(height, theta[name].numel()) for name, value in gradients.items()]
+        return torch.cat(flat, dim=1)
 
-    rows = torch.func.vmap(sample_rows)(args, kwargs, cotangents)
+    with _batching_rules():
+        rows = torch.func.vmap(sample_rows)(args, kwargs, cotangents)
     return rows.flatten(0, 1).detach()
+
+
+@contextmanager
+def _batching_rules() -> Iterator[None]:
+    """Attention in the form that vmap can batch; no advice on operations that it cannot."""
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield

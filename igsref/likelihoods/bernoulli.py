@@ -99,4 +99,4 @@ class Bernoulli:
 
 def _softplus(x: Tensor) -> Tensor:
     """log(1 + e^x) with full relative accuracy for both signs (torch's thresholds at 20)."""
-    return x.clamp(min=0) + torch.log1p((-x.abs()).exp())
+    return torch.logaddexp(x, torch.zeros_like(x))

@@ -178,6 +178,8 @@ def graded_qr(
     relative to each row (Cox & Higham, "Stability of Householder QR factorization for weighted
     least squares problems", 1998).
     """
+    if matrix.shape[1] == 0:
+        return matrix, matrix.new_empty(0, 0), torch.empty(0, dtype=torch.int64).to(matrix.device)
     order = matrix.abs().amax(dim=1).argsort(descending=True, stable=True)
     sorted_basis, triangle, pivots = scipy.linalg.qr(
         matrix[order].cpu().numpy(), mode="economic", pivoting=True, check_finite=False

@@ -28,7 +28,7 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
         (x, y), a mapping with ``labels``, or an iterable of such batches. A ``Problem`` or a
         ``Geometry`` may stand for both.
     memory: budget in bytes (what is free unless given).
-    options: ``likelihood``, ``parameters``, ``logits`` as for :func:`igsref.problem`.
+    options: ``likelihood``, ``parameters``, ``logits`` as for :func:`igsref.as_problem`.
 
     Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
     Warns with :class:`AccuracyWarning` where rounding leaves the value known to less than 1e-6.

@@ -70,7 +70,7 @@ def monte_carlo_minibatch_igs(
     """IGS_b for batches of any distribution: the mean of ḡ_B F⁺ ḡ_Bᵀ over those given.
 
     batches: each the indices of its samples (repetitions count); sizes may differ.
-    options: as for ``igsref.problem``; a Problem or Geometry may stand for (model, data).
+    options: as for ``igsref.as_problem``; a Problem or Geometry may stand for (model, data).
     Raises ValueError for no batch, an empty one, or an index out of range.
     """
     geometry = as_geometry(model, data, **options)

@@ -1,0 +1,10 @@
+"""Hypothesis: the same examples in every run, unless HYPOTHESIS_PROFILE=random asks for others."""
+
+import os
+
+from hypothesis import settings
+
+# No deadline: the first example of a test pays for imports and for whatever else the machine does.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))

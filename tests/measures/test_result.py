@@ -1,0 +1,72 @@
+"""The result: what it holds, prints and stores."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import igsref
+from tests.strategies import architecture
+
+
+@pytest.fixture
+def result() -> igsref.Result:
+    model, x, y = architecture("MLP with tanh", 0, 30)
+    return igsref.exact_igs(model, (x, y))
+
+
+def test_json_brings_back_every_bit(result):
+    again = igsref.Result.from_json(result.to_json())
+    assert again == result
+    assert torch.equal(again.per_sample, result.per_sample)
+    assert hash(again) == hash(result)
+
+
+def test_dict_is_plain_python(result):
+    values = result.to_dict()
+    assert values["num_samples"] == 30
+    assert json.loads(json.dumps(values)) == values
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"value": 1.0}'])
+def test_foreign_json_is_refused(text):
+    with pytest.raises(ValueError, match="text must hold the fields"):
+        igsref.Result.from_json(text)
+
+
+def test_float_is_the_value(result):
+    assert float(result) == result.value
+
+
+def test_report_names_what_a_reader_needs(result):
+    text = str(result)
+    for word in ("IGS", "IGS / N", "ceiling", "saturation", "rank", "training loss", "heaviest"):
+        assert word in text
+    assert "not proven" in text
+
+
+def test_report_says_that_saturation_is_shown():
+    model, x, y = architecture("MLP with tanh", 0, 4)
+    text = str(igsref.exact_igs(model, (x, y)))
+    assert "full row rank" in text
+    assert "function of the losses alone" in text
+
+
+def test_heaviest_samples_come_first_and_are_shares(result):
+    shares = [share for _, share in result.heaviest(30)]
+    assert shares == sorted(shares, reverse=True)
+    assert math.fsum(shares) == pytest.approx(1.0, rel=1e-12)
+    sample, share = result.heaviest()[0]
+    assert share == pytest.approx(float(result.per_sample[sample]) / 30 / result.value, rel=1e-12)
+
+
+def test_minibatch_of_one_is_the_igs_and_of_all_is_the_full_batch(result):
+    assert result.minibatch(1) == pytest.approx(result.value, rel=1e-15)
+    assert result.minibatch(30) == pytest.approx(result.full_batch, rel=1e-15)
+
+
+def test_equal_results_only_for_equal_numbers(result):
+    model, x, y = architecture("MLP with tanh", 1, 30)
+    assert igsref.exact_igs(model, (x, y)) != result
+    assert result != "a result"
