@@ -10,24 +10,29 @@ That rank ≥ `Truth.rank` is proven; equality is what the gap says.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flint import arb, arb_mat, ctx
 
-Vector = list[arb]
-Matrix = list[Vector]
-Layers = Sequence[tuple[Sequence[Sequence[float]], Sequence[float] | None]]
-Rows = Sequence[Sequence[float]]
-Labels = Sequence[int]
-ExactLayers = list[tuple[Matrix, Vector | None]]
+from verification.perceptron import (
+    Labels,
+    Layers,
+    Matrix,
+    OracleError,
+    Rows,
+    Sample,
+    Vector,
+    dot,
+    exact_layers,
+    forward,
+    jacobian,
+    labelled_samples,
+    softmax,
+)
 
 REQUIRED_DIGITS = 50
 DIGITS_PER_BIT = 0.30102
-
-
-class OracleError(ArithmeticError):
-    """The precision does not suffice for an answer: ask again with more bits."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +56,6 @@ class Truth:
     smallest_accepted: arb
     largest_rejected: arb
     digits: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled input seen through the network: f, p ∈ R^C, J ∈ R^{C×m}, y."""
-
-    logits: Vector
-    probabilities: Vector
-    jacobian: Matrix
-    label: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def truth(
     for arguments that describe no network.
     """
     with ctx.workprec(bits):
-        samples = _samples(layers, activation, inputs, labels)
+        samples = labelled_samples(layers, activation, inputs, labels)
         gradients = [label_gradient(sample) for sample in samples]
         return _truth(samples, solve(fisher_matrix(samples), gradients, bits=bits), bits=bits)
 
@@ -104,7 +99,7 @@ def projected_truth(
     grow faster here, hence the larger precision.
     """
     with ctx.workprec(bits):
-        samples = _samples(layers, activation, inputs, labels)
+        samples = labelled_samples(layers, activation, inputs, labels)
         factor = [row for sample in samples for row in factor_rows(sample)]
         basis, accepted, rejected = orthonormal_range(factor, bits=bits)
         whitened = _whitened_by_projection(samples, basis)
@@ -126,13 +121,13 @@ def minibatch_brute_force(
     `batches_without_replacement`; F x = ḡ_B is solved for each of them.
     """
     with ctx.workprec(bits):
-        samples = _samples(layers, activation, inputs, labels)
+        samples = labelled_samples(layers, activation, inputs, labels)
         gradients = [label_gradient(sample) for sample in samples]
         means = [_mean_row([gradients[i] for i in batch]) for batch in batches]
         if not means:
             raise ValueError("batches must list at least one batch; got none")
         solved = solve(fisher_matrix(samples), means, bits=bits)
-        return sum((_dot(z, z) for z in solved.whitened), arb(0)) / len(means)
+        return sum((dot(z, z) for z in solved.whitened), arb(0)) / len(means)
 
 
 def batches_with_replacement(count: int, size: int) -> Iterator[tuple[int, ...]]:
@@ -150,7 +145,7 @@ def class_probabilities(
 ) -> Matrix:
     """Softmax of the logits of each input, N rows of C balls."""
     with ctx.workprec(bits):
-        exact = _exact_layers(layers)
+        exact = exact_layers(layers)
         return [softmax(forward(exact, activation, row)[0]) for row in inputs]
 
 
@@ -159,7 +154,7 @@ def logits_and_jacobian(
 ) -> tuple[Vector, Matrix]:
     """f(x) ∈ R^C and J = ∂f/∂θ ∈ R^{C×m}; θ holds W row by row and then b, layer by layer."""
     with ctx.workprec(bits):
-        exact = _exact_layers(layers)
+        exact = exact_layers(layers)
         logits, units, slopes = forward(exact, activation, row)
         return logits, jacobian(exact, units, slopes)
 
@@ -176,127 +171,6 @@ def to_decimal(number: arb, digits: int = REQUIRED_DIGITS) -> str:
     '0.12500'
     """
     return number.str(digits, radius=False)
-
-
-# The network: forward pass and Jacobian.
-
-
-def _relu(x: arb) -> tuple[arb, arb]:
-    return (x, arb(1)) if _is_positive(x) else (arb(0), arb(0))
-
-
-def _leaky_relu(x: arb) -> tuple[arb, arb]:
-    slope = arb(0.01)
-    return (x, arb(1)) if _is_positive(x) else (slope * x, slope)
-
-
-def _tanh(x: arb) -> tuple[arb, arb]:
-    value = x.tanh()
-    return value, 1 - value * value
-
-
-def _gelu(x: arb) -> tuple[arb, arb]:
-    """x Φ(x) and Φ(x) + x φ(x), Φ(x) = (1 + erf(x/√2))/2."""
-    cdf = (1 + (x / arb(2).sqrt()).erf()) / 2
-    density = (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
-    return x * cdf, cdf + x * density
-
-
-ACTIVATIONS: dict[str, Callable[[arb], tuple[arb, arb]]] = {
-    "relu": _relu,
-    "leaky_relu": _leaky_relu,
-    "tanh": _tanh,
-    "gelu": _gelu,
-}
-
-
-def _is_positive(x: arb) -> bool:
-    """x > 0, decided; 0 itself belongs to the lower branch, as in torch."""
-    if x.contains(0) and not x.is_exact():
-        raise OracleError(f"the sign of the pre-activation {x.str(10)} is undecided; raise bits")
-    return bool(x > 0)
-
-
-def forward(
-    layers: ExactLayers, activation: str, row: Sequence[float]
-) -> tuple[Vector, Matrix, Matrix]:
-    """Logits, the input of each linear layer, and the slopes at each hidden layer."""
-    function = ACTIVATIONS[activation]
-    units, slopes = [[arb(x) for x in row]], []
-    for weight, bias in layers[:-1]:
-        pairs = [function(x) for x in _affine(weight, bias, units[-1])]
-        units.append([value for value, _ in pairs])
-        slopes.append([slope for _, slope in pairs])
-    return _affine(*layers[-1], units[-1]), units, slopes
-
-
-def _affine(weight: Matrix, bias: Vector | None, x: Vector) -> Vector:
-    product = [_dot(row, x) for row in weight]
-    return product if bias is None else [a + b for a, b in zip(product, bias, strict=True)]
-
-
-def jacobian(layers: ExactLayers, units: Matrix, slopes: Matrix) -> Matrix:
-    """J ∈ R^{C×m}: one backward pass per class."""
-    classes = len(layers[-1][0])
-    seeds = [[arb(int(c == k)) for k in range(classes)] for c in range(classes)]
-    return [_backward(layers, units, slopes, seed) for seed in seeds]
-
-
-def _backward(layers: ExactLayers, units: Matrix, slopes: Matrix, delta: Vector) -> Vector:
-    """The row of J whose derivative with respect to the logits is delta."""
-    blocks = []
-    for level in reversed(range(len(layers))):
-        weight, bias = layers[level]
-        blocks.append([] if bias is None else delta)
-        blocks.append([d * x for d in delta for x in units[level]])
-        if level > 0:
-            pulled = [_dot(delta, column) for column in zip(*weight, strict=True)]
-            delta = [s * d for s, d in zip(slopes[level - 1], pulled, strict=True)]
-    return [entry for block in reversed(blocks) for entry in block]
-
-
-def softmax(logits: Vector) -> Vector:
-    """p_c = exp(f_c − f_ref) / Σ_k exp(f_k − f_ref), ref a largest logit."""
-    reference = max(logits, key=lambda f: f.mid())
-    weights = [(f - reference).exp() for f in logits]
-    total = sum(weights, arb(0))
-    return [w / total for w in weights]
-
-
-def _samples(layers: Layers, activation: str, inputs: Rows, labels: Labels) -> list[Sample]:
-    _check(layers, activation, inputs, labels)
-    exact = _exact_layers(layers)
-    return [_sample(exact, activation, x, y) for x, y in zip(inputs, labels, strict=True)]
-
-
-def _sample(layers: ExactLayers, activation: str, row: Sequence[float], label: int) -> Sample:
-    logits, units, slopes = forward(layers, activation, row)
-    return Sample(logits, softmax(logits), jacobian(layers, units, slopes), label)
-
-
-def _exact_layers(layers: Layers) -> ExactLayers:
-    """The same numbers as balls of radius 0."""
-    return [
-        (_exact(weight), None if bias is None else [arb(b) for b in bias])
-        for weight, bias in layers
-    ]
-
-
-def _exact(rows: Rows) -> Matrix:
-    return [[arb(x) for x in row] for row in rows]
-
-
-def _check(layers: Layers, activation: str, inputs: Rows, labels: Labels) -> None:
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}; got {activation!r}")
-    if not layers or not inputs or len(inputs) != len(labels):
-        raise ValueError(
-            "layers and inputs must not be empty, and inputs and labels must be of one length; "
-            f"got {len(layers)} layers, {len(inputs)} inputs, {len(labels)} labels"
-        )
-    classes = len(layers[-1][0])
-    if not all(0 <= label < classes for label in labels):
-        raise ValueError(f"labels must lie in 0..{classes - 1}; got {sorted(set(labels))}")
 
 
 # The Fisher matrix, the gradients and the factor.
@@ -322,13 +196,13 @@ def _output_metric_times_jacobian(sample: Sample) -> Matrix:
 def label_gradient(sample: Sample) -> Vector:
     """g = (p − e_y)ᵀ J ∈ R^m."""
     residual = [p - int(c == sample.label) for c, p in enumerate(sample.probabilities)]
-    return [_dot(residual, column) for column in zip(*sample.jacobian, strict=True)]
+    return [dot(residual, column) for column in zip(*sample.jacobian, strict=True)]
 
 
 def factor_rows(sample: Sample) -> Matrix:
     """M J ∈ R^{C×m}, rows √p_c (J_c − Σ_k p_k J_k), equation (4)."""
     p = sample.probabilities
-    mean = [_dot(p, column) for column in zip(*sample.jacobian, strict=True)]
+    mean = [dot(p, column) for column in zip(*sample.jacobian, strict=True)]
     return [
         [root * (entry - mu) for entry, mu in zip(row, mean, strict=True)]
         for root, row in zip((p_c.sqrt() for p_c in p), sample.jacobian, strict=True)
@@ -376,9 +250,9 @@ def _bordered_cholesky(
 def _append_column(factor: Matrix, rows: Matrix, pivot: int) -> None:
     """The next column of L: (row_pivot − Σ_l L_l L_{pivot,l}) / √d."""
     known = list(factor[pivot])
-    root = (rows[pivot][pivot] - _dot(known, known)).sqrt()
+    root = (rows[pivot][pivot] - dot(known, known)).sqrt()
     for coordinates, row in zip(factor, rows, strict=True):
-        coordinates.append((row[pivot] - _dot(coordinates, known)) / root)
+        coordinates.append((row[pivot] - dot(coordinates, known)) / root)
 
 
 def _check_range(factor: Matrix, borders: Matrix, pivots: list[int], *, bits: int) -> None:
@@ -388,7 +262,7 @@ def _check_range(factor: Matrix, borders: Matrix, pivots: list[int], *, bits: in
     rest = [[border[j] for j in columns if j not in set(pivots)] for border in borders]
     for z, row in zip(factor[len(columns) :], rest, strict=True):
         for known, entry in zip(free, row, strict=True):
-            if not _is_rejected(entry - _dot(z, known), bits):
+            if not _is_rejected(entry - dot(z, known), bits):
                 raise OracleError(f"a gradient leaves range F at {bits} bits; raise bits")
 
 
@@ -400,7 +274,7 @@ def orthonormal_range(factor: Matrix, *, bits: int) -> tuple[Matrix, arb, arb]:
     columns = _equilibrated([list(column) for column in zip(*factor, strict=True)])
     basis, accepted = [], arb(1)
     while columns:
-        norms = [_dot(column, column) for column in columns]
+        norms = [dot(column, column) for column in columns]
         pivot = max(range(len(columns)), key=lambda j: norms[j].mid())
         if not _is_accepted(norms[pivot], bits):
             return basis, accepted, _largest_rejected(norms, bits)
@@ -411,12 +285,12 @@ def orthonormal_range(factor: Matrix, *, bits: int) -> tuple[Matrix, arb, arb]:
 
 
 def _equilibrated(columns: Matrix) -> Matrix:
-    scales = [_power_of_two_scale(_dot(column, column)) for column in columns]
+    scales = [_power_of_two_scale(dot(column, column)) for column in columns]
     return [[s * x for x in column] for s, column in zip(scales, columns, strict=True)]
 
 
 def _without_component(column: Vector, direction: Vector) -> Vector:
-    along = _dot(column, direction)
+    along = dot(column, direction)
     return [x - along * q for x, q in zip(column, direction, strict=True)]
 
 
@@ -460,13 +334,13 @@ def _largest_rejected(pivots: Iterable[arb], bits: int) -> arb:
 
 
 def _truth(samples: Sequence[Sample], solved: Range, *, bits: int) -> Truth:
-    per_sample = tuple(_dot(z, z) for z in solved.whitened)
+    per_sample = tuple(dot(z, z) for z in solved.whitened)
     value = sum(per_sample, arb(0)) / len(samples)
     mean = _mean_row(solved.whitened)
     return Truth(
         value=value,
         per_sample=per_sample,
-        full_batch=_dot(mean, mean),
+        full_batch=dot(mean, mean),
         ceiling=sum((_ceiling_term(sample) for sample in samples), arb(0)),
         rank=solved.rank,
         min_label_probability=_least(s.probabilities[s.label] for s in samples),
@@ -502,7 +376,3 @@ def _scaled(row: Vector, scales: Vector) -> Vector:
 
 def _mean_row(rows: Sequence[Vector]) -> Vector:
     return [sum(column, arb(0)) / len(rows) for column in zip(*rows, strict=True)]
-
-
-def _dot(left: Sequence[arb], right: Sequence[arb]) -> arb:
-    return sum((a * b for a, b in zip(left, right, strict=True)), arb(0))

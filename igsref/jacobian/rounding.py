@@ -70,6 +70,19 @@ def estimate_rounding(
     return Rounding(relative, noise & suspect)
 
 
+def logit_rounding(problem: Problem, *, seed: int = 0) -> Float64[Tensor, " samples"]:
+    """How far rounding may move a difference of two logits of each sample: an estimate, (N,).
+
+    A ceiling term exp(f_c − f_y) is off by that much, relatively.
+    """
+    changes = [
+        (problem.at(theta) - problem.logits).abs().amax(dim=1)
+        for theta in _perturbed(problem.function.parameters, seed)
+    ]
+    size = problem.logits.amax(dim=1) - problem.logits.amin(dim=1)
+    return 2 * _SAFETY * torch.maximum(*changes) + 2 * _UNIT * size
+
+
 def _perturbed(theta: Mapping[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     signs = {

@@ -100,7 +100,9 @@ def _predicted(problem: Problem) -> tuple[Tensor, Tensor]:
     )
 
 
-def _differences_from_label(problem: Problem, labels: Tensor) -> Float64[Tensor, "samples others params"]:
+def _differences_from_label(
+    problem: Problem, labels: Tensor
+) -> Float64[Tensor, "samples others params"]:
     """d_ic = J_ic − J_iy for the classes c ≠ y in order."""
     classes = problem.num_classes
     unit = torch.eye(classes).to(problem.logits)

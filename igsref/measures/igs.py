@@ -8,9 +8,11 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
+from igsref.jacobian.rounding import logit_rounding
 from igsref.measures.result import Result
 
 _EPSILON = 2.0**-52
@@ -43,7 +45,7 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
     energy = torch.minimum(energy, ceiling)
     total = energy.sum()
     mean = float(geometry.energy(residuals.flatten()[:, None])[0]) / problem.num_samples
-    rounding = _rounding_error(geometry, float(total), float(ceiling.sum()))
+    rounding = _rounding_error(geometry, energy, ceiling)
     _warn_of_rounding(rounding, float(total), geometry)
     return Result(
         value=float(total),
@@ -67,13 +69,19 @@ def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **opti
     )
 
 
-def _rounding_error(geometry: Geometry, value: float, ceiling: float) -> float:
-    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling."""
+def _rounding_error(geometry: Geometry, energy: Tensor, ceiling: Tensor) -> float:
+    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling.
+
+    Added: what the rounding of the logits moves, and that of summing.
+    """
     problem = geometry.problem
+    value = float(energy.sum())
     smaller, larger = geometry.space.block_rounding(problem.residuals())
     below = min(value, float(smaller.sum()))
-    above = min(ceiling - value, float(larger.sum()) if geometry.clear_rank else torch.inf)
-    return max(below, above) + value * _EPSILON * problem.num_rows**0.5
+    room = float((ceiling - energy).sum())
+    above = min(room, float(larger.sum()) if geometry.clear_rank else torch.inf)
+    logits = float((energy * 2 * logit_rounding(problem)).sum())
+    return max(below, above) + logits + value * _EPSILON * problem.num_rows**0.5
 
 
 def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None:

@@ -26,6 +26,10 @@ def test_value_is_right_to_nine_digits_unless_it_warns(comparisons):
     assert not wrong
 
 
+def test_stated_rounding_covers_the_error_where_the_rank_is_right(comparisons):
+    assert all(c.error <= c.stated for c in comparisons if c.rank_is_right)
+
+
 def test_warning_comes_only_where_float64_cannot_see_a_direction(comparisons):
     needless = [c for c in comparisons if c.warned and c.pivot > HIDDEN_PIVOT]
     assert not needless

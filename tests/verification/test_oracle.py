@@ -11,6 +11,7 @@ from flint import arb, ctx
 from verification import oracle
 from verification.networks import KINDS, as_lists, draw_network
 from verification.oracle import OracleError, projected_truth, truth
+from verification.perceptron import ACTIVATIONS
 
 SMALL = [(kind, seed) for kind in KINDS for seed in (0, 1)]
 XOR = ([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [0.5, -0.5]], [0, 1, 2, 1])
@@ -133,7 +134,7 @@ def test_the_small_networks_include_saturated_and_unsaturated_ones():
     assert not all(saturated)
 
 
-@pytest.mark.parametrize("activation", sorted(oracle.ACTIVATIONS))
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_expected_igs_under_labels_of_the_model_is_the_rank(activation):
     # Fact 4. A term depends on its own label only, so one run per class replaces C^N of them.
     layers, inputs = perceptron(2, 3, 3), XOR[0]
@@ -197,7 +198,7 @@ def test_value_is_the_mean_of_the_terms_of_the_samples():
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", sorted(oracle.ACTIVATIONS))
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_logits_and_jacobian_are_those_of_automatic_differentiation(activation, bias):
     functions = {
         "relu": torch.relu,
