@@ -10,9 +10,14 @@ from typing import Protocol, runtime_checkable
 import scipy.linalg
 import torch
 from jaxtyping import Float64, Int64
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 _SAMPLES_AT_ONCE = 256
+_SMALL = 1500
+"""Columns up to which one thread is fastest: geqp3 meets at a barrier in every column, and on a
+busy machine waits there."""
+_BLAS = ThreadpoolController()
 _KNOWN_TO = (0.3, 1e-3, 1e-6, 1e-9)
 
 
@@ -162,11 +167,8 @@ def pivoted_basis(
     |R_kk| falls and stays close to the singular values (Chan, "Rank revealing QR
     factorizations", 1987, and its practice). Needs n ≥ k. LAPACK's geqp3, so on the CPU.
     """
-    orthonormal, triangle, _ = scipy.linalg.qr(
-        matrix.cpu().numpy(), mode="economic", pivoting=True, check_finite=False
-    )
-    size = torch.from_numpy(triangle.diagonal().copy()).abs()
-    return torch.from_numpy(orthonormal).to(matrix), size.to(matrix)
+    orthonormal, triangle, _ = _pivoted_qr(matrix)
+    return orthonormal, triangle.diagonal().abs()
 
 
 def graded_qr(
@@ -181,13 +183,21 @@ def graded_qr(
     if matrix.shape[1] == 0:
         return matrix, matrix.new_empty(0, 0), torch.empty(0, dtype=torch.int64).to(matrix.device)
     order = matrix.abs().amax(dim=1).argsort(descending=True, stable=True)
-    sorted_basis, triangle, pivots = scipy.linalg.qr(
-        matrix[order].cpu().numpy(), mode="economic", pivoting=True, check_finite=False
-    )
+    sorted_basis, triangle, pivots = _pivoted_qr(matrix[order])
     basis = torch.empty_like(matrix)
-    basis[order] = torch.from_numpy(sorted_basis).to(matrix)
+    basis[order] = sorted_basis
+    return basis, triangle, pivots
+
+
+def _pivoted_qr(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """LAPACK's geqp3, which torch does not have, on the CPU."""
+    few = 1 if matrix.shape[1] <= _SMALL else None
+    with _BLAS.limit(limits=few, user_api="blas"):
+        orthonormal, triangle, pivots = scipy.linalg.qr(
+            matrix.cpu().numpy(), mode="economic", pivoting=True, check_finite=False
+        )
     return (
-        basis,
+        torch.from_numpy(orthonormal).to(matrix),
         torch.from_numpy(triangle).to(matrix),
         torch.from_numpy(pivots).long().to(matrix.device),
     )
