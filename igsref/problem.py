@@ -6,7 +6,7 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float, Float64
@@ -80,6 +80,19 @@ class Problem:
         )
 
 
+class ProblemOptions(TypedDict, total=False):
+    """What may be said about a model and its data, wherever the two are taken.
+
+    likelihood: "categorical" (the default), "bernoulli", "gaussian" or a ``Likelihood``.
+    parameters: name pattern(s) choosing a subset of the trainable parameters.
+    logits: where the logits are in a structured output.
+    """
+
+    likelihood: str | Likelihood
+    parameters: str | Sequence[str] | None
+    logits: LogitPicker
+
+
 def problem(
     model: nn.Module | tuple[Callable[..., Any], Mapping[str, Tensor]],
     data: Any,
@@ -113,7 +126,7 @@ def problem(
     return Problem(function, samples, chosen, values, chosen.targets(samples.labels, values))
 
 
-def as_problem(model: Any, data: Any = None, **options: Any) -> Problem:
+def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
     """A problem as it is, or one made of (model, data) with the options of :func:`problem`."""
     if not isinstance(model, Problem):
         if data is None:

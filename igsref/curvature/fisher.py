@@ -1,7 +1,7 @@
 """The Fisher information matrix, its Gram matrix and its spectrum."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float, Float64
@@ -10,11 +10,11 @@ from torch import Tensor
 from igsref.curvature.factor import reduced_factor
 from igsref.jacobian.rows import jacobian_rows
 from igsref.memory import available_memory, require_memory
-from igsref.problem import Problem, as_problem
+from igsref.problem import Problem, ProblemOptions, as_problem
 
 
 def fisher(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float[Tensor, "params params"]:
     """Dense Fisher information matrix F = (1/N) Σ J_iᵀ Λ_i J_i, equation (2), (m, m).
 
@@ -40,7 +40,7 @@ def fisher(
 
 
 def gram(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, "rows rows"]:
     """Gram matrix K = A Aᵀ of the reduced factor, (N·R, N·R): F's eigenvalues are K's over N."""
     problem = as_problem(model, data, **options)
@@ -58,7 +58,12 @@ class Spectrum:
 
 
 def spectrum(
-    model: Any, data: Any = None, *, k: int = 20, memory: int | None = None, **options: Any
+    model: Any,
+    data: Any = None,
+    *,
+    k: int = 20,
+    memory: int | None = None,
+    **options: Unpack[ProblemOptions],
 ) -> Spectrum:
     """The k largest eigenvalues of F and their eigenvectors, without forming F.
 
@@ -85,7 +90,7 @@ def spectrum(
 
 
 def eigenvalues(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, " k"]:
     """All min(N·R, m) leading eigenvalues of F, falling; the others are 0."""
     problem = as_problem(model, data, **options)

@@ -1,13 +1,13 @@
 """One door to the geometry: a Geometry as it is, or one made of a Problem or of (model, data)."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from igsref.geometry.dense import Geometry, dense_geometry
-from igsref.problem import as_problem
+from igsref.problem import ProblemOptions, as_problem
 
 
 def as_geometry(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Geometry:
     """The geometry of a model on data; one computed geometry serves every measure.
 

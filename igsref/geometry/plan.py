@@ -1,10 +1,10 @@
 """What a computation will take, from sizes alone: rows, columns, route, bytes, seconds."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from igsref.memory import FLOAT64_BYTES, check_budget, readable, require_memory
-from igsref.problem import Problem, as_problem, refuse_one_shot
+from igsref.problem import Problem, ProblemOptions, as_problem, refuse_one_shot
 
 DENSE = "dense"
 _FLOPS = 2.0e10
@@ -47,7 +47,9 @@ class Plan:
         )
 
 
-def plan(model: Any, data: Any = None, *, memory: int | None = None, **options: Any) -> Plan:
+def plan(
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
+) -> Plan:
     """What ``exact_igs(model, data)`` would take, before it runs; only logits are evaluated.
 
     memory: budget in bytes (what is free unless given). options: as for ``igsref.as_problem``.

@@ -1,17 +1,21 @@
 """What F measures: the Kullback–Leibler divergence between nearby networks, equation (3)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from igsref.curvature.factor import reduced_factor
-from igsref.problem import Problem, as_problem
+from igsref.problem import Problem, ProblemOptions, as_problem
 
 
 def kl_divergence(
-    model: Any, data: Any = None, *, step: Mapping[str, Tensor] | Tensor, **options: Any
+    model: Any,
+    data: Any = None,
+    *,
+    step: Mapping[str, Tensor] | Tensor,
+    **options: Unpack[ProblemOptions],
 ) -> float:
     """Mean KL between the outputs at θ and at θ + step, in nats, exactly: the left side of (3).
 
@@ -29,7 +33,11 @@ def kl_divergence(
 
 
 def fisher_quadratic(
-    model: Any, data: Any = None, *, step: Mapping[str, Tensor] | Tensor, **options: Any
+    model: Any,
+    data: Any = None,
+    *,
+    step: Mapping[str, Tensor] | Tensor,
+    **options: Unpack[ProblemOptions],
 ) -> float:
     """½ stepᵀ F step, the right side of (3): KL(θ ‖ θ+step) up to third order."""
     problem = as_problem(model, data, **options)

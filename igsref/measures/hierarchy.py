@@ -9,7 +9,7 @@ and the class means of the two terms give the outliers and the secondary eigenva
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float64
@@ -18,7 +18,7 @@ from torch import Tensor
 from igsref.curvature.fisher import eigenvalues
 from igsref.geometry.plan import require_dense
 from igsref.jacobian.rows import jacobian_rows
-from igsref.problem import Problem, as_problem
+from igsref.problem import Problem, ProblemOptions, as_problem
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Hierarchy:
 
 
 def gradient_hierarchy(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Hierarchy:
     """The spectrum of F in three groups, seen and predicted; section 2.2 and Appendix A.
 

@@ -5,7 +5,7 @@ onto range(A): no Fisher matrix, no pseudo-inverse, and nothing that a change of
 """
 
 import warnings
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
 from igsref.jacobian.rounding import logit_rounding
 from igsref.measures.result import Result
+from igsref.problem import ProblemOptions
 
 _EPSILON = 2.0**-52
 _WORTH_A_WARNING = 1e-6
@@ -23,7 +24,9 @@ class AccuracyWarning(UserWarning):
     """Float64 does not determine a number to as many digits as a reader would take for granted."""
 
 
-def exact_igs(model: Any, data: Any = None, *, memory: int | None = None, **options: Any) -> Result:
+def exact_igs(
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
+) -> Result:
     """IGS of a classifier on data, by orthogonal factorisations in float64.
 
     model: any ``nn.Module`` in evaluation mode or a pair (function, params); with ``data``, a pair
@@ -99,7 +102,7 @@ def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None
     )
 
 
-def expected_igs(model: Any, data: Any = None, **options: Any) -> float:
+def expected_igs(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> float:
     """E_{y~p}[IGS] over labels that the model itself would draw: tr P = rank F.
 
     Each label's IGS is computed and weighted by its probability, so that comparing the sum with

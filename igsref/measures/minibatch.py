@@ -6,13 +6,14 @@ follows from IGS and G = ḡ F⁺ ḡᵀ; for any other distribution of batches,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
+from igsref.problem import ProblemOptions
 
 _BATCHES_AT_ONCE = 512
 
@@ -65,7 +66,11 @@ class MonteCarlo:
 
 
 def monte_carlo_minibatch_igs(
-    model: Any, data: Any = None, *, batches: Iterable[Sequence[int] | Tensor], **options: Any
+    model: Any,
+    data: Any = None,
+    *,
+    batches: Iterable[Sequence[int] | Tensor],
+    **options: Unpack[ProblemOptions],
 ) -> MonteCarlo:
     """IGS_b for batches of any distribution: the mean of ḡ_B F⁺ ḡ_Bᵀ over those given.
 

@@ -1,6 +1,6 @@
 """Appendix B: every per-sample gradient lies in the span of F's eigenvectors with λ > 0."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float64
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from igsref.curvature.factor import gradients, reduced_factor
 from igsref.geometry.plan import require_dense
-from igsref.problem import as_problem
+from igsref.problem import ProblemOptions, as_problem
 
 
 def span_residual(
-    model: Any, data: Any = None, *, memory: int | None = None, **options: Any
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, " samples"]:
     """‖g_i − the part of g_i in range F‖ / ‖g_i‖ for every sample, (N,): rounding, if all is well.
 

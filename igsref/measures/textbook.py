@@ -5,13 +5,13 @@ where the textbook is well conditioned. Forming F squares the condition number; 
 under a bad scaling of the parameters, this route is wrong by any amount without noticing.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from igsref.curvature.factor import gradients
 from igsref.curvature.fisher import fisher
-from igsref.problem import as_problem
+from igsref.problem import ProblemOptions, as_problem
 
 AUTHORS_RCOND = 1e-5
 """Eigenvalues up to this multiple of the largest count as zero in the authors' own code."""
@@ -23,7 +23,7 @@ def textbook_igs(
     *,
     dtype: torch.dtype = torch.float64,
     rcond: float = AUTHORS_RCOND,
-    **options: Any,
+    **options: Unpack[ProblemOptions],
 ) -> float:
     """(1/N) Σ g_i F⁺ g_iᵀ with F⁺ from the eigenvectors of the dense F; equations (2) and (6).
 
