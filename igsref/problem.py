@@ -4,13 +4,13 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float, Float64
-from torch import Tensor, nn
+from torch import Tensor
 
 from igsref.data import Samples, collect, is_one_shot
 from igsref.likelihoods import Likelihood, find_likelihood
@@ -22,7 +22,7 @@ _FORWARD_CHUNK = 256
 
 @dataclass(frozen=True)
 class Problem:
-    """Model, data and likelihood, ready to be measured; make one with :func:`problem`.
+    """Model, data and likelihood, ready to be measured; make one with :func:`as_problem`.
 
     logits: (N, C), targets: (N, C), in the function's dtype (float64 unless said otherwise).
     """
@@ -93,25 +93,36 @@ class ProblemOptions(TypedDict, total=False):
     logits: LogitPicker
 
 
-def problem(
-    model: nn.Module | tuple[Callable[..., Any], Mapping[str, Tensor]],
+def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
+    """Model and data as a problem in float64, on a copy; a Problem comes back as it is.
+
+    model: any ``nn.Module`` in evaluation mode, a pair (function, params) called as
+        ``function(params, x)``, or a Problem, which holds its data and options already.
+    data: a pair (x, y), a mapping with ``labels``, or an iterable of such batches.
+    options: see :class:`ProblemOptions`.
+
+    Raises TypeError or ValueError that names the argument, what came and what was expected.
+    """
+    if not isinstance(model, Problem):
+        if data is None:
+            raise TypeError("data is missing: give (model, data), or a Problem alone")
+        return _problem(model, data, **options)
+    if data is not None or options:
+        raise TypeError(
+            "a Problem already holds its data and options; got "
+            f"{', '.join(['data'] * (data is not None) + list(options))} beside it"
+        )
+    return model
+
+
+def _problem(
+    model: Any,
     data: Any,
     *,
     likelihood: str | Likelihood = "categorical",
     parameters: str | Sequence[str] | None = None,
     logits: LogitPicker = None,
 ) -> Problem:
-    """Model and data as a problem in float64, on a copy.
-
-    model: any ``nn.Module`` in evaluation mode, or a pair (function, params) called as
-        ``function(params, x)``.
-    data: a pair (x, y), a mapping with ``labels``, or an iterable of such batches.
-    likelihood: "categorical", "bernoulli", "gaussian" or an object of the protocol.
-    parameters: name pattern(s) choosing a subset of the trainable parameters.
-    logits: where the logits are in a structured output.
-
-    Raises TypeError or ValueError that names the argument, what came and what was expected.
-    """
     chosen = find_likelihood(likelihood)
     function = logit_function(model, parameters=parameters, logits=logits)
     samples = collect(data)
@@ -124,20 +135,6 @@ def problem(
     _check_independent(function, samples, values)
     chosen.check_logits(values)
     return Problem(function, samples, chosen, values, chosen.targets(samples.labels, values))
-
-
-def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
-    """A problem as it is, or one made of (model, data) with the options of :func:`problem`."""
-    if not isinstance(model, Problem):
-        if data is None:
-            raise TypeError("data is missing: give (model, data), or a Problem alone")
-        return problem(model, data, **options)
-    if data is not None or options:
-        raise TypeError(
-            "a Problem already holds its data and options; got "
-            f"{', '.join(['data'] * (data is not None) + list(options))} beside it"
-        )
-    return model
 
 
 def refuse_one_shot(data: Any, caller: str) -> None:

@@ -35,9 +35,7 @@ def _others(values, c):
 
 
 def _log_softmax(f):
-    return [
-        -mpmath.log1p(_others([mpmath.exp(v - f[c]) for v in f], c)) for c in range(len(f))
-    ]
+    return [-mpmath.log1p(_others([mpmath.exp(v - f[c]) for v in f], c)) for c in range(len(f))]
 
 
 @per_sample

@@ -118,7 +118,7 @@ def test_the_squared_residual_of_class_probabilities_is_the_ceiling(case):
 
 def test_the_examples_are_as_extreme_as_they_should_be():
     missing = exact.hard_ceiling(CONFIDENT, one_hot(DIAGONAL, CONFIDENT))
-    assert 1e-15 < float(missing.min())
+    assert float(missing.min()) > 1e-15
     assert float(missing.max()) < 1e-13
     assert float(exact.probabilities(HOPELESS)[:, 0].max()) < 1e-299
 

@@ -1,0 +1,208 @@
+"""Model, data and likelihood together; the user's things stay as they were."""
+
+import copy
+
+import jaxtyping
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import igsref
+from tests.random_states import states
+from tests.strategies import ARCHITECTURES, architecture, classes, gaussian, mlp
+
+X, Y = gaussian(1, 10, 3), classes(2, 10, 3)
+
+
+def model():
+    return mlp(0, [3, 4, 3], nn.Tanh)
+
+
+class Masked(nn.Module):
+    """Two inputs, by position or by name, like a language model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.layer = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, input_ids, attention_mask):
+        values = self.embedding(input_ids) * attention_mask[..., None]
+        return {"scores": self.layer(values.sum(dim=1))}
+
+
+TOKENS = classes(3, 40, 9).view(10, 4)
+MASK = classes(4, 40, 2).view(10, 4)
+
+
+def test_a_problem_knows_its_sizes():
+    problem = igsref.as_problem(model(), (X, Y))
+    assert (problem.num_samples, problem.num_classes, problem.num_parameters) == (10, 3, 31)
+    assert (problem.rows_per_sample, problem.num_rows) == (2, 20)
+
+
+def test_logits_are_the_model_s_in_float64():
+    problem = igsref.as_problem(model().float(), (X.float(), Y))
+    assert torch.equal(problem.logits, model().float().double()(X.float().double()).detach())
+
+
+def test_logits_at_another_theta_are_the_model_s_there():
+    problem = igsref.as_problem(model(), (X, Y))
+    zero = {name: torch.zeros_like(v) for name, v in problem.function.parameters.items()}
+    assert not problem.at(zero).any()
+    assert torch.equal(problem.at(problem.function.parameters), problem.logits)
+
+
+def test_more_samples_than_a_forward_chunk_are_evaluated_one_chunk_after_the_other():
+    x = gaussian(1, 600, 3)
+    problem = igsref.as_problem(model(), (x, classes(2, 600, 3)))
+    assert problem.logits.shape == (600, 3)
+    assert torch.allclose(problem.logits, model()(x), rtol=0, atol=1e-14)
+
+
+def test_another_dtype_evaluates_the_logits_there():
+    single = igsref.as_problem(model(), (X, Y)).astype(torch.float32)
+    assert single.logits.dtype == single.targets.dtype == single.residuals().dtype == torch.float32
+    assert torch.equal(single.logits, model().float()(X.float()).detach())
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", igsref.Gaussian()])
+def test_a_likelihood_is_chosen_by_name_or_given(likelihood):
+    targets = (gaussian(3, 10, 3) > 0).double()
+    problem = igsref.as_problem(model(), (X, targets), likelihood=likelihood)
+    assert problem.rows_per_sample == 3
+    assert torch.equal(problem.targets, targets)
+
+
+INPUTS = {
+    "by name": {"input_ids": TOKENS, "attention_mask": MASK, "labels": Y},
+    "by position": ((TOKENS, MASK), Y),
+    "by name beside labels": ({"attention_mask": MASK, "input_ids": TOKENS}, Y),
+}
+
+
+@pytest.mark.parametrize("data", INPUTS.values(), ids=INPUTS)
+def test_integer_inputs_by_position_and_by_name_are_the_same_problem(data):
+    torch.manual_seed(0)
+    network = Masked().double()
+    expected = network(TOKENS, MASK)["scores"].detach()
+    problem = igsref.as_problem(network, data, logits="scores")
+    assert torch.equal(problem.logits, expected)
+    result = igsref.exact_igs(problem)
+    assert 0 < result.value <= result.ceiling
+
+
+def test_a_problem_stands_for_model_and_data():
+    problem = igsref.as_problem(model(), (X, Y))
+    assert igsref.exact_igs(problem) == igsref.exact_igs(model(), (X, Y))
+
+
+def test_a_problem_takes_no_options_beside_it():
+    problem = igsref.as_problem(model(), (X, Y))
+    with pytest.raises(TypeError, match="already holds its data and options; got data, likelihood"):
+        igsref.exact_igs(problem, (X, Y), likelihood="gaussian")
+
+
+def test_data_must_come_with_a_model():
+    with pytest.raises(TypeError, match="data is missing"):
+        igsref.exact_igs(model())
+
+
+def test_an_order_of_batches_does_not_change_the_igs():
+    whole = igsref.exact_igs(model(), (X, Y))
+    batches = igsref.exact_igs(model(), [(X[7:], Y[7:]), (X[:7], Y[:7])])
+    # Saturated or not, sums are taken in another order.
+    assert batches.value == pytest.approx(whole.value, rel=1e-12)
+
+
+def snapshot(network):
+    """Everything about a module that one could change."""
+    return (
+        copy.deepcopy(network.state_dict()),
+        {name: p.grad.clone() for name, p in network.named_parameters()},
+        {name: p.requires_grad for name, p in network.named_parameters()},
+        {name: module.training for name, module in network.named_modules()},
+        {name: (id(p), p.dtype, p._version) for name, p in network.named_parameters()},
+    )
+
+
+def same(before, after):
+    for old, new in zip(before[:2], after[:2], strict=True):
+        if list(old) != list(new) or not all(torch.equal(old[name], new[name]) for name in old):
+            return False
+    return before[2:] == after[2:]
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n not in ("refused by vmap",)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.filterwarnings("ignore:model cannot be vmapped")
+def test_the_user_s_model_and_data_are_left_as_they_were(name, dtype):
+    network, x, y = architecture(name, 3, 4)
+    network = network.to(dtype)
+    x = x.to(dtype) if x.is_floating_point() else x
+    network(x).sum().backward()
+    next(network.parameters()).requires_grad_(False)
+    network.add_module("aside", nn.Dropout(0.0).train())
+    before, inputs, labels = snapshot(network), x.clone(), y.clone()
+    igsref.exact_igs(network, (x, y))
+    igsref.textbook_igs(network, (x, y), dtype=torch.float32)
+    assert same(before, snapshot(network))
+    assert torch.equal(x, inputs)
+    assert torch.equal(y, labels)
+
+
+def test_the_snapshot_sees_a_change():
+    network, x, _ = architecture("batch norm", 3, 4)
+    network(x).sum().backward()
+    before = snapshot(network)
+    network.train()(x)
+    assert not same(before, snapshot(network.eval()))
+
+
+def test_the_global_random_states_are_left_as_they_were(monkeypatch):
+    # beartype, which checks annotations under pytest, draws from Python's own generator.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    network, loader = model(), DataLoader(TensorDataset(X, Y), batch_size=3, shuffle=True)
+    before = states()
+    igsref.exact_igs(network, loader)
+    igsref.textbook_igs(network, (X, Y))
+    assert states() == before
+
+
+def test_training_mode_without_chance_is_accepted():
+    network = nn.Sequential(*model(), nn.Dropout(0.0)).train()
+    assert igsref.exact_igs(network, (X, Y)) == igsref.exact_igs(model(), (X, Y))
+
+
+def test_a_single_sample_is_a_problem():
+    result = igsref.exact_igs(model(), (X[:1], Y[:1]))
+    assert result.num_samples == 1
+    assert result.value == result.ceiling
+
+
+def test_hugging_face_s_bert_goes_through(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=11,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=6,
+        num_labels=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bert = transformers.BertForSequenceClassification(config).eval()
+    data = {
+        "input_ids": classes(1, 30, 11).view(6, 5),
+        "attention_mask": torch.ones(6, 5, dtype=torch.int64),
+        "labels": classes(2, 6, 3),
+    }
+    with pytest.warns(RuntimeWarning, match="cannot be vmapped") as caught:
+        result = igsref.exact_igs(bert, transformers.BatchEncoding(data))
+    assert len(caught) == 1
+    assert result.saturated
+    loss = bert(**data).loss.detach()
+    assert result.loss == pytest.approx(float(loss), rel=1e-5)
