@@ -1,6 +1,7 @@
 """What the tests draw: networks of many architectures, data, factors; all from seeds."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def mlp(
 ) -> nn.Sequential:
     """A fully connected network in float64."""
     layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers += [activation()] * (i > 0) + [nn.Linear(fan_in, fan_out, bias=bias)]
     return fill_(nn.Sequential(*layers).double(), seed, gain=1.5)
 

@@ -69,6 +69,7 @@ def _chunks(
             unit="sample",
             delay=_SECONDS_BEFORE_PROGRESS,
             leave=False,
+            disable=None,
         ) as progress,
     ):
         for start in range(0, len(indices), size):

@@ -1,5 +1,6 @@
 """Jacobian rows against a double loop of plain autograd, architecture by architecture."""
 
+import sys
 import warnings
 
 import pytest
@@ -146,6 +147,7 @@ def test_a_chunk_holds_a_sample_at_least_and_a_bounded_number_of_bytes():
 
 
 def test_a_progress_bar_counts_every_sample_when_it_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(rows, "_SECONDS_BEFORE_PROGRESS", 0.0)
     monkeypatch.setattr(rows, "chunk_size", lambda _: 2)
     problem = small()
@@ -153,6 +155,13 @@ def test_a_progress_bar_counts_every_sample_when_it_takes_long(monkeypatch, caps
     shown = capsys.readouterr().err
     assert "Jacobian rows" in shown
     assert "/7" in shown
+
+
+def test_no_progress_bar_goes_into_a_pipe(monkeypatch, capsys):
+    monkeypatch.setattr(rows, "_SECONDS_BEFORE_PROGRESS", 0.0)
+    problem = small()
+    jacobian_rows(problem, every_logit(problem))
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_is_printed_when_it_is_quick(capsys):

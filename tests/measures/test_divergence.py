@@ -27,7 +27,8 @@ def test_error_of_the_quadratic_form_is_of_third_order(likelihood):
         "bernoulli": torch.ones(8, 3),
         "gaussian": gaussian(5, 8, 3),
     }
-    problem = igsref.as_problem(model, (gaussian(3, 8, 2), labels[likelihood]), likelihood=likelihood)
+    data = (gaussian(3, 8, 2), labels[likelihood])
+    problem = igsref.as_problem(model, data, likelihood=likelihood)
     step = gaussian(4, problem.num_parameters)
     errors = []
     for size in (2e-2, 1e-2, 5e-3):

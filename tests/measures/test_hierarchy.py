@@ -11,7 +11,8 @@ from tests.strategies import architecture, gaussian
 def test_shares_add_up_to_the_trace():
     model, x, y = architecture("MLP with tanh", 0, 30)
     hierarchy = igsref.gradient_hierarchy(model, (x, y))
-    assert hierarchy.outliers + hierarchy.secondary + hierarchy.bulk == pytest.approx(1.0, rel=1e-12)
+    shares = hierarchy.outliers + hierarchy.secondary + hierarchy.bulk
+    assert shares == pytest.approx(1.0, rel=1e-12)
     trace = float(igsref.fisher(model, (x, y)).trace())
     assert float(hierarchy.eigenvalues.sum()) == pytest.approx(trace, rel=1e-12)
 

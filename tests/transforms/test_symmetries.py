@@ -41,7 +41,7 @@ def test_permuting_keeps_the_function():
         (lambda m: scale_nodes(m, []), ValueError, "factors must hold one entry per hidden layer"),
         (lambda m: scale_nodes(m, units(m, -1.0)), ValueError, "factors must be positive"),
         (lambda m: scale_layers(m, [1.0, 2.0]), ValueError, "factors must hold one entry"),
-        (lambda m: permute_nodes(m, [torch.tensor([0, 0, 1])]), ValueError, r"permutations of 0\.\.2"),
+        (lambda m: permute_nodes(m, [torch.tensor([0, 0, 1])]), ValueError, "permutations of 0"),
         (lambda m: scale_nodes(mlp(0, [2, 3, 2], nn.Tanh), units(m, 2.0)), ValueError, "Tanh"),
         (lambda m: hidden_widths(nn.Sequential(nn.Conv1d(1, 1, 1))), ValueError, "chain of"),
     ],
