@@ -1,5 +1,8 @@
 """Memory is predicted before it is allocated."""
 
+import operator
+from typing import SupportsIndex
+
 import psutil
 import torch
 
@@ -34,15 +37,16 @@ def require_memory(needed: int, budget: int, what: str, advice: str) -> None:
         )
 
 
-def check_budget(memory: int | None, device: torch.device) -> int:
+def check_budget(memory: SupportsIndex | None, device: torch.device) -> int:
     """The user's budget in bytes, or what the device has free.
 
     Raises ValueError for a budget that is not positive, TypeError for one that is no integer.
     """
     if memory is None:
         return available_memory(device)
-    if not isinstance(memory, int) or isinstance(memory, bool):
+    if not isinstance(memory, SupportsIndex) or isinstance(memory, bool):
         raise TypeError(f"memory must be an integer, in bytes; got {memory!r}")
-    if memory <= 0:
-        raise ValueError(f"memory must be positive, in bytes; got {memory}")
-    return memory
+    budget = operator.index(memory)
+    if budget <= 0:
+        raise ValueError(f"memory must be positive, in bytes; got {budget}")
+    return budget

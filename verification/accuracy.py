@@ -61,15 +61,20 @@ def compare(kind: str, seed: int) -> Comparison:
     return Comparison(
         kind,
         seed,
-        error=abs(result.value - value) / value,
-        stated=result.rounding_error / result.value,
+        error=_relative(abs(result.value - value), value),
+        stated=_relative(result.rounding_error, result.value),
         ceiling_error=abs(result.ceiling / to_float(exact.ceiling) - 1),
-        full_batch_error=abs(result.full_batch - to_float(exact.full_batch)) / value,
-        per_sample_error=worst / max(per_sample),
+        full_batch_error=_relative(abs(result.full_batch - to_float(exact.full_batch)), value),
+        per_sample_error=_relative(worst, max(per_sample)),
         rank_is_right=result.rank == exact.rank,
         saturated=result.saturated,
         pivot=to_float(exact.smallest_accepted),
     )
+
+
+def _relative(size: float, value: float) -> float:
+    """size/value; a network that learns nothing has value 0, and is to be met exactly."""
+    return size / value if value else (0.0 if size == 0 else float("inf"))
 
 
 def table(comparisons: Iterable[Comparison]) -> str:

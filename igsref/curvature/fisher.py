@@ -9,7 +9,7 @@ from torch import Tensor
 
 from igsref.curvature.factor import reduced_factor
 from igsref.jacobian.rows import jacobian_rows
-from igsref.memory import available_memory, require_memory
+from igsref.memory import check_budget, require_memory
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 
@@ -27,7 +27,7 @@ def fisher(
     size = problem.logits.element_size()
     require_memory(
         size * (m * m + 2 * rows * m),
-        available_memory(problem.function.device) if memory is None else memory,
+        check_budget(memory, problem.function.device),
         f"the dense Fisher matrix of {m} parameters, from {rows} Jacobian rows,",
         "igsref.spectrum(model, data, k=…) gives eigenpairs without forming it",
     )
@@ -111,7 +111,7 @@ def _require_factor(problem: Problem, memory: int | None, copies: int) -> None:
     small = min(rows, columns)
     require_memory(
         8 * (copies * rows * columns + 4 * small * small),
-        available_memory(problem.function.device) if memory is None else memory,
+        check_budget(memory, problem.function.device),
         f"the reduced factor of {rows} rows × {columns} parameters",
         "choose fewer samples, or fewer parameters with parameters='…'",
     )

@@ -44,6 +44,7 @@ def exact_igs(
     problem = geometry.problem
     residuals = problem.residuals()
     ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
+    _check_ceiling(ceiling * problem.num_samples)
     energy = ceiling if geometry.saturated else geometry.space.block_energy(residuals)
     energy = torch.minimum(energy, ceiling)
     total = energy.sum()
@@ -70,6 +71,15 @@ def exact_igs(
         per_sample=(energy * problem.num_samples).cpu(),
         sample_ceiling=(ceiling * problem.num_samples).cpu(),
     )
+
+
+def _check_ceiling(ceiling: Tensor) -> None:
+    if not bool(torch.isfinite(ceiling.sum())):
+        heaviest = int(ceiling.argmax())
+        raise ValueError(
+            f"the ceiling overflows float64: sample {heaviest} alone has N Σ exp(f_c − f_y) = "
+            f"{float(ceiling[heaviest]):.3g}; its label is all but impossible to the model"
+        )
 
 
 def _rounding_error(geometry: Geometry, energy: Tensor, ceiling: Tensor) -> float:

@@ -4,9 +4,10 @@ IGS_b = E_B[ḡ_B F⁺ ḡ_Bᵀ], ḡ_B the mean gradient of a batch B of size b
 follows from IGS and G = ḡ F⁺ ḡᵀ; for any other distribution of batches, by sampling.
 """
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ _BATCHES_AT_ONCE = 512
 
 
 def minibatch_igs(
-    igs: float, full_batch: float, num_samples: int, batch_size: int, *, replacement: bool
+    igs: float, full_batch: float, num_samples: int, batch_size: SupportsIndex, *, replacement: bool
 ) -> float:
     """IGS_b in closed form for uniform batches.
 
@@ -41,16 +42,17 @@ def minibatch_igs(
     return igs * ((n - b) / (b * (n - 1))) + full_batch * (n * (b - 1) / (b * (n - 1)))
 
 
-def _checked_size(batch_size: int, num_samples: int, replacement: bool) -> int:
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+def _checked_size(batch_size: SupportsIndex, num_samples: int, replacement: bool) -> int:
+    if not isinstance(batch_size, SupportsIndex) or isinstance(batch_size, bool):
         raise TypeError(f"batch_size must be an integer; got {batch_size!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-    if not replacement and batch_size > num_samples:
+    size = operator.index(batch_size)
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {size}")
+    if not replacement and size > num_samples:
         raise ValueError(
-            f"batch_size must be at most N = {num_samples} without replacement; got {batch_size}"
+            f"batch_size must be at most N = {num_samples} without replacement; got {size}"
         )
-    return batch_size
+    return size
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float64
@@ -57,7 +57,7 @@ class Result:
         """value/ceiling, at most 1; 1 for a ceiling of 0 (nothing is missing from nothing)."""
         return min(1.0, self.value / self.ceiling) if self.ceiling > 0 else 1.0
 
-    def minibatch(self, batch_size: int, *, replacement: bool = False) -> float:
+    def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> float:
         """IGS_b (equation 7) for batches drawn uniformly, in closed form.
 
         Raises ValueError for b < 1, or b > N without replacement; TypeError unless an integer.

@@ -133,6 +133,15 @@ def test_badly_determined_value_is_warned_of():
     assert "unclear" in str(result)
 
 
+def test_ceiling_that_overflows_in_the_sum_names_the_sample():
+    model = nn.Sequential(nn.Linear(1, 4, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.0], [708.9], [708.9], [708.9]]))
+    data = (torch.tensor([[0.1], [1.0]]).double(), torch.tensor([0, 0]))
+    with pytest.raises(ValueError, match="overflows float64: sample 1 alone"):
+        igsref.exact_igs(model, data)
+
+
 def test_a_second_run_gives_the_same_bits():
     model, x, y = architecture("convolution", 0, 9)
     assert igsref.exact_igs(model, (x, y)).to_json() == igsref.exact_igs(model, (x, y)).to_json()
