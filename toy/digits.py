@@ -61,6 +61,18 @@ class Digits:
         return self.images, self.labels
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Small matrices: a second thread mostly waits for the first, for long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, print the report and write the pictures."""
     options = parse(argv)
@@ -119,16 +131,6 @@ def network(hidden: int, generator: torch.Generator) -> nn.Sequential:
     return model.eval()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For tiny matrices, where threads do nothing but wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@one_thread()
 def fit(model: nn.Module, data: Data, generator: torch.Generator) -> None:
     images, labels = data
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)

@@ -92,7 +92,11 @@ def spectrum(
 def eigenvalues(
     model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, " k"]:
-    """All min(N·R, m) leading eigenvalues of F, falling; the others are 0."""
+    """All min(N·R, m) leading eigenvalues of F, falling; the others are 0.
+
+    They come from singular values σ known to about 1e-16·σ_max, so those below 1e-32·λ_max are
+    rounding. (They depend on the parametrisation, and nothing is rescaled here.)
+    """
     problem = as_problem(model, data, **options)
     _require_factor(problem, memory, copies=2)
     factor = reduced_factor(problem)

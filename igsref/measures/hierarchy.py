@@ -25,7 +25,7 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 class Hierarchy:
     """Eigenvalues of F in their three groups, and what Appendix A predicts of the first two.
 
-    eigenvalues: all non-zero ones, falling. outliers, secondary, bulk: shares of Tr F in the first
+    eigenvalues: min(N(C−1), m) of them, falling. outliers, secondary, bulk: shares of Tr F in the first
     C, the next C(C−2) and the rest. predicted_outliers (C,) and predicted_secondary (C(C−2),):
     eigenvalues, falling.
     """

@@ -31,7 +31,8 @@ def textbook_igs(
     rcond: eigenvalues λ ≤ rcond·λ_max count as zero. No choice is right: small ones keep noise,
         large ones cut what counts.
 
-    Raises ValueError for a negative or non-finite rcond, TypeError for a dtype that is none.
+    Raises ValueError for a negative or non-finite rcond, TypeError for a dtype that is none, and
+    torch.linalg.LinAlgError where ``eigh`` gives F up, as it may in float32 on a badly scaled F.
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype must be a floating-point torch.dtype; got {dtype!r}")
