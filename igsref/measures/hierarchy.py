@@ -25,9 +25,9 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 class Hierarchy:
     """Eigenvalues of F in their three groups, and what Appendix A predicts of the first two.
 
-    eigenvalues: min(N(C−1), m) of them, falling. outliers, secondary, bulk: shares of Tr F in the first
-    C, the next C(C−2) and the rest. predicted_outliers (C,) and predicted_secondary (C(C−2),):
-    eigenvalues, falling.
+    eigenvalues: min(N(C−1), m) of them, falling. outliers, secondary, bulk: shares of Tr F in the
+    first C, the next C(C−2) and the rest. predicted_outliers (C,) and predicted_secondary
+    (C(C−2),): eigenvalues, falling.
     """
 
     num_classes: int
