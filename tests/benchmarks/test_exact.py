@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from benchmarks import exact
+from benchmarks import exact, perceptrons
 from verification.networks import draw_network
 from verification.oracle import truth as oracle_truth
 
@@ -15,7 +15,7 @@ RELU_WITH_BIAS = [("dead", 0), ("dead", 4), ("duplicated", 8), ("rank-deficient"
 def drawn(kind, seed):
     network = draw_network(kind, seed)
     inputs, labels = network.inputs.numpy(), network.labels.numpy()
-    return exact._as_network(kind, network.model, inputs, labels)
+    return perceptrons.as_network(kind, network.model, inputs, labels)
 
 
 def networks():
