@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from igsref.randomness import preserved_random_state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """N samples: positional and keyword inputs, and labels, all with N in front."""
 
@@ -47,7 +47,9 @@ def is_one_shot(data: Any) -> bool:
 
 
 def collect(data: Any) -> Samples:
-    """Read all of data, once.
+    """Read all of data, once, in the order in which it comes.
+
+    A loader that shuffles gives another order each time, and so do all numbers per sample.
 
     Raises TypeError for what holds no labelled batches; ValueError for empty data, for lengths
     that differ within a batch, for batches whose shapes, dtypes or devices disagree.

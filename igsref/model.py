@@ -29,18 +29,28 @@ _TRAINING_DEPENDENT = (
 )
 
 
+class LogitsError(TypeError, ValueError):
+    """The logits are not where they should be in a model's output."""
+
+
 @dataclass(frozen=True, eq=False)
 class LogitFunction:
     """θ ↦ logits for batches of inputs; equal only to itself.
 
-    ``parameters`` is θ, name → tensor of the working dtype; ``call(θ, args, kwargs)`` gives the
-    logits, shape (batch, classes). ``source`` makes the same function again in another dtype.
+    ``parameters`` is θ, ``constants`` all other parameters and the floating-point buffers; both
+    name → tensor of the working dtype. ``evaluate(values, args, kwargs)`` gives the logits for
+    values of all of them. ``source`` makes the same function again in another dtype.
     """
 
-    call: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
+    evaluate: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
     parameters: dict[str, Tensor]
+    constants: dict[str, Tensor]
     source: Callable[[torch.dtype], "LogitFunction"]
     full_parameter_count: int
+
+    def call(self, theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+        """Logits at θ, shape (batch, classes)."""
+        return self.evaluate({**self.constants, **theta}, args, kwargs)
 
     @property
     def device(self) -> torch.device:
@@ -67,9 +77,14 @@ def logit_function(
 
     Raises TypeError for what is no model and for complex or quantised parameters; ValueError for
     a module in training mode whose output then depends on chance or on other samples, for a
-    pattern that matches nothing, for no trainable parameters, for non-finite parameters.
+    pattern that matches nothing, for no trainable parameters, for non-finite parameters, for a
+    module that cannot be copied.
+
+    Forward hooks of the module stay on the copy, since they may change its output; what they keep
+    of a call, they keep of the library's calls too.
     """
     if isinstance(model, nn.Module):
+        _check_kind(model)
         _check_mode(model)
         _check_not_quantised(model)
         values, trainable = _named(model)
@@ -96,11 +111,11 @@ def logit_function(
         constants = {k: v for k, v in converted.items() if k not in chosen}
         theta = {name: converted[name] for name in chosen}
 
-        def evaluate(theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
-            return _pick(call({**constants, **theta}, *args, **kwargs), logits)
+        def evaluate(values: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+            return _pick(call(values, *args, **kwargs), logits)
 
         total = sum(values[name].numel() for name in trainable)
-        return LogitFunction(evaluate, theta, build, total)
+        return LogitFunction(evaluate, theta, constants, build, total)
 
     return build(dtype)
 
@@ -135,18 +150,47 @@ def _choose(trainable: Mapping[str, set[str]], patterns: str | Sequence[str] | N
         )
     if patterns is None:
         return list(trainable)
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    chosen = [
+    matched = [_matched(trainable, pattern) for pattern in _patterns(patterns)]
+    return [name for name in trainable if any(name in names for names in matched)]
+
+
+def _patterns(patterns: Any) -> list[str]:
+    wanted = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(wanted, Sequence) or not all(isinstance(entry, str) for entry in wanted):
+        raise TypeError(f"parameters must be a name pattern or a list of them; got {patterns!r}")
+    if not wanted:
+        raise ValueError(f"parameters must hold at least one name pattern; got {patterns!r}")
+    return list(wanted)
+
+
+def _matched(trainable: Mapping[str, set[str]], pattern: str) -> set[str]:
+    """Names of the parameters that a pattern matches, by any of their names; at least one."""
+    names = {
         name
         for name, aliases in trainable.items()
-        if any(fnmatch.fnmatchcase(alias, pattern) for alias in aliases for pattern in wanted)
-    ]
-    if not chosen:
+        if any(fnmatch.fnmatchcase(alias, pattern) for alias in aliases)
+    }
+    if not names:
         shown = ", ".join(list(trainable)[:8]) + (", …" if len(trainable) > 8 else "")
         raise ValueError(
-            f"parameters={patterns!r} matches none of the trainable parameters: {shown}"
+            f"parameters={pattern!r} matches none of the trainable parameters: {shown}"
         )
-    return chosen
+    return names
+
+
+def _check_kind(model: nn.Module) -> None:
+    """Refuse modules that torch cannot call with other parameters."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            f"model is a {type(model).__name__}, which spreads batches over devices; "
+            "pass model.module"
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{name or 'the model'} is a {type(module).__name__}, whose parameters torch.func "
+                "cannot replace; pass the module that it was made from"
+            )
 
 
 def _check_mode(model: nn.Module) -> None:
@@ -209,9 +253,27 @@ def _convert(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.detach().to(working_device(value.device)).to(dtype).clone()
 
 
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy; activations that a module keeps, which torch does not copy, go in detached."""
+    kept = [
+        value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in kept}
+    try:
+        with preserved_random_state():
+            return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise ValueError(
+            f"model must be one that copy.deepcopy copies; it raised {type(error).__name__}: "
+            f"{error}. Does it keep activations of an earlier call? Delete or detach them first"
+        ) from error
+
+
 def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
-    with preserved_random_state():
-        duplicate = copy.deepcopy(model)
+    duplicate = _copied(model)
     duplicate = duplicate.requires_grad_(False)
     device = next(duplicate.parameters()).device
     duplicate = duplicate.to(working_device(device)).to(dtype)
@@ -223,22 +285,43 @@ def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
 
 
 def _converted(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: _convert(value, dtype) for name, value in model.named_parameters()}
+    """Parameters and floating-point buffers."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: _convert(value, dtype) for name, value in named if value.is_floating_point()}
 
 
 def _pick(output: Any, logits: LogitPicker) -> Tensor:
     """The logits in the model's output."""
     if callable(logits):
         output = logits(output)
-    elif isinstance(logits, str) and not isinstance(output, Mapping):
-        output = getattr(output, logits)
     elif logits is not None:
-        output = output[logits]
+        output = _entry(output, logits)
     elif not isinstance(output, Tensor) and hasattr(output, "logits"):
         output = output.logits
     if not isinstance(output, Tensor):
-        raise TypeError(
+        raise LogitsError(
             f"model must return logits as a tensor; got {type(output).__name__}. "
             "Say where they are: logits=lambda output: …, a key, an attribute or an index"
         )
     return output
+
+
+def _entry(output: Any, logits: str | int) -> Any:
+    """The entry of a structured output under a key, an attribute's name or an index."""
+    try:
+        if isinstance(logits, str) and not isinstance(output, Mapping):
+            return getattr(output, logits)
+        return output[logits]
+    except (AttributeError, LookupError, TypeError) as error:
+        raise LogitsError(
+            f"logits={logits!r} is not in the model's output, a {type(output).__name__} with "
+            f"{_entries(output)}"
+        ) from error
+
+
+def _entries(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"the keys {list(output)}"
+    if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
+        return f"{len(output)} entries"
+    return f"the attributes {[name for name in dir(output) if not name.startswith('_')][:20]}"

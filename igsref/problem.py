@@ -4,7 +4,7 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
@@ -14,13 +14,20 @@ from torch import Tensor
 
 from igsref.data import Samples, collect, is_one_shot
 from igsref.likelihoods import Likelihood, find_likelihood
-from igsref.model import LogitFunction, LogitPicker, logit_function, working_device
+from igsref.model import (
+    LogitFunction,
+    LogitPicker,
+    LogitsError,
+    logit_function,
+    working_device,
+)
+from igsref.precision import RefuseLowerPrecision
 from igsref.randomness import advance_random_state, preserved_random_state
 
 _FORWARD_CHUNK = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Model, data and likelihood, ready to be measured; make one with :func:`as_problem`.
 
@@ -97,13 +104,16 @@ def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) 
     """Model and data as a problem in float64, on a copy; a Problem comes back as it is.
 
     model: any ``nn.Module`` in evaluation mode, a pair (function, params) called as
-        ``function(params, x)``, or a Problem, which holds its data and options already.
-    data: a pair (x, y), a mapping with ``labels``, or an iterable of such batches.
+        ``function(params, x)``, or a Problem or Geometry, which holds its data and options.
+    data: a pair (x, y), a mapping with ``labels``, or an iterable of such batches. A loader that
+        shuffles gives the samples, and so all numbers per sample, in another order each time.
     options: see :class:`ProblemOptions`.
 
     Raises TypeError or ValueError that names the argument, what came and what was expected.
     """
+    model = _held_problem(model)
     if not isinstance(model, Problem):
+        _check_options(options)
         if data is None:
             raise TypeError("data is missing: give (model, data), or a Problem alone")
         return _problem(model, data, **options)
@@ -113,6 +123,19 @@ def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) 
             f"{', '.join(['data'] * (data is not None) + list(options))} beside it"
         )
     return model
+
+
+def _held_problem(model: Any) -> Any:
+    """The problem that a Geometry, say, was made of; anything else as it is."""
+    held = getattr(model, "problem", None)
+    return held if isinstance(held, Problem) else model
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    known = list(ProblemOptions.__annotations__)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}; the options are {', '.join(known)}")
 
 
 def _problem(
@@ -127,12 +150,20 @@ def _problem(
     function = logit_function(model, parameters=parameters, logits=logits)
     samples = collect(data)
     _check_device(function, samples)
-    _check_finite_inputs(samples)
+    _check_inputs(samples)
     samples = _cast_samples(samples, torch.float64)
-    values = _forward(function, samples, function.parameters)
-    _check_logits(values, len(samples))
+
+    def check_first(part: Tensor) -> None:
+        _check_logits(part)
+        chosen.check_logits(part)
+        # Only shape, dtype and device matter to the labels, so nothing need be waited for.
+        chosen.targets(samples.labels, part[:1].expand(len(samples), -1))
+
+    values = _forward(function, samples, function.parameters, check_first)
+    _check_logits(values)
     _check_deterministic(function, samples, values)
     _check_independent(function, samples, values)
+    _check_precision(function, samples)
     chosen.check_logits(values)
     return Problem(function, samples, chosen, values, chosen.targets(samples.labels, values))
 
@@ -147,18 +178,37 @@ def refuse_one_shot(data: Any, caller: str) -> None:
 
 
 def _forward(
-    function: LogitFunction, samples: Samples, theta: Mapping[str, Tensor]
+    function: LogitFunction,
+    samples: Samples,
+    theta: Mapping[str, Tensor],
+    check_first: Callable[[Tensor], None] | None = None,
 ) -> Float[Tensor, "samples classes"]:
-    parts = []
+    """Logits chunk by chunk; check_first sees those of the first before the others are made."""
+    parts: list[Tensor] = []
     dtype = next(iter(theta.values())).dtype
     with torch.no_grad(), preserved_random_state():
         for start in range(0, len(samples), _FORWARD_CHUNK):
-            parts.append(
-                function.call(theta, *samples.inputs(slice(start, start + _FORWARD_CHUNK)))
-            )
+            parts.append(_evaluated(function, samples, theta, start))
             _check_chunk(parts[-1], min(_FORWARD_CHUNK, len(samples) - start))
             _check_dtype(parts[-1], dtype)
+            if start == 0 and check_first is not None:
+                check_first(parts[0])
     return torch.cat(parts)
+
+
+def _evaluated(
+    function: LogitFunction, samples: Samples, theta: Mapping[str, Tensor], start: int
+) -> Tensor:
+    """Logits of the chunk at start; what the model raises, with a word on where."""
+    try:
+        return function.call(theta, *samples.inputs(slice(start, start + _FORWARD_CHUNK)))
+    except (LogitsError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        where = "first batch of data" if start == 0 else f"samples of data from {start} on"
+        raise ValueError(
+            f"model could not be evaluated on the {where}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_chunk(logits: Tensor, expected: int) -> None:
@@ -177,7 +227,7 @@ def _check_dtype(logits: Tensor, expected: torch.dtype) -> None:
         )
 
 
-def _check_logits(logits: Float64[Tensor, "samples classes"], count: int) -> None:
+def _check_logits(logits: Float64[Tensor, "samples classes"]) -> None:
     bad = (~torch.isfinite(logits)).nonzero()
     if bad.numel():
         sample, column = bad[0].tolist()
@@ -205,7 +255,7 @@ def _check_deterministic(function: LogitFunction, samples: Samples, logits: Tens
 
 
 def _check_independent(function: LogitFunction, samples: Samples, logits: Tensor) -> None:
-    """One sample alone against the same in its batch."""
+    """One sample alone against the same in its batch, and the batch against itself reversed."""
     for sample in sorted({0, min(len(samples), _FORWARD_CHUNK) - 1}):
         alone = slice(sample, sample + 1)
         value = _alone(function, samples, sample)
@@ -216,6 +266,31 @@ def _check_independent(function: LogitFunction, samples: Samples, logits: Tensor
                 f"sample {sample} alone and in its batch differ by {difference:.3g} "
                 "(batch statistics in a normalisation layer?)"
             )
+    _check_order(function, samples, logits)
+
+
+def _check_order(function: LogitFunction, samples: Samples, logits: Tensor) -> None:
+    """The first chunk in reversed order: it shows a sample's neighbours, wherever they are."""
+    count = min(len(samples), _FORWARD_CHUNK)
+    backwards = torch.arange(count - 1, -1, -1, device=logits.device)
+    with torch.no_grad(), preserved_random_state():
+        value = function.call(function.parameters, *samples.inputs(backwards))
+    difference = (value - logits[backwards]).abs().amax(dim=1)
+    worst = int(difference.argmax())
+    if not float(difference[worst]) <= _tolerance(logits):
+        raise ValueError(
+            "model's output for a sample must not depend on the other samples of the batch; "
+            f"sample {count - 1 - worst} in its batch and in the same batch reversed differ by "
+            f"{float(difference[worst]):.3g}"
+        )
+
+
+def _check_precision(function: LogitFunction, samples: Samples) -> None:
+    """No cast below float64 on the way from θ and the inputs to the logits of one sample."""
+    args, kwargs = samples.inputs(slice(0, 1))
+    followed = [*function.parameters.values(), *args, *kwargs.values()]
+    with torch.no_grad(), preserved_random_state(), RefuseLowerPrecision(followed):
+        function.call(function.parameters, args, kwargs)
 
 
 def _alone(function: LogitFunction, samples: Samples, sample: int) -> Tensor:
@@ -242,9 +317,12 @@ def _check_device(function: LogitFunction, samples: Samples) -> None:
             )
 
 
-def _check_finite_inputs(samples: Samples) -> None:
+def _check_inputs(samples: Samples) -> None:
+    """Inputs are real, and finite."""
     for name, value in samples.named_inputs().items():
-        if not (value.is_floating_point() or value.is_complex()):
+        if value.is_complex():
+            raise TypeError(f"inputs must be real; {name} has dtype {value.dtype}")
+        if not value.is_floating_point():
             continue
         bad = (~torch.isfinite(value)).nonzero()
         if bad.numel():

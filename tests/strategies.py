@@ -50,12 +50,15 @@ def mlp(
 
 @st.composite
 def relu_networks(draw: Callable) -> tuple[nn.Sequential, Tensor, Tensor]:
-    """(model, x, y): homogeneous MLPs, from saturated to tall, pre-activations off 0."""
+    """(model, x, y): homogeneous MLPs, pre-activations off 0; every other one with N(C−1) > m."""
     activation = draw(st.sampled_from([nn.ReLU, nn.LeakyReLU]))
-    hidden = draw(st.lists(st.integers(2, 6), min_size=1, max_size=3))
+    hidden = draw(st.lists(st.integers(2, 4), min_size=1, max_size=3))
     inputs, outputs = draw(st.integers(1, 4)), draw(st.integers(2, 4))
-    samples, seed = draw(st.integers(1, 16)), draw(SEEDS)
+    seed = draw(SEEDS)
     model = mlp(seed, [inputs, *hidden, outputs], activation, bias=draw(st.booleans()))
+    enough = sum(p.numel() for p in model.parameters()) // (outputs - 1)
+    samples = draw(st.integers(1, 8))
+    samples = enough + samples if draw(st.booleans()) else min(samples, enough)
     return model, gaussian(seed + 1, samples, inputs), classes(seed + 2, samples, outputs)
 
 

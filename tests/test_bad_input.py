@@ -80,6 +80,11 @@ def positions():
     return nn.Sequential(norm, nn.Flatten(), nn.Linear(8, 3)).double().eval()
 
 
+def neighbours(f):
+    """Each sample's logits and those before it, but for the first and the last."""
+    return torch.cat([f[:1], f[1:-1] + f[:-2], f[-1:]]) if len(f) > 2 else f
+
+
 def frozen():
     return model().requires_grad_(False)
 
@@ -98,6 +103,13 @@ def quantised_tensor():
 def quantised_layers():
     layers = torch.ao.quantization.quantize_dynamic(model().float(), {nn.Linear}, torch.qint8)
     return nn.Sequential(layers, nn.Linear(3, 3))
+
+
+def keeping():
+    """A network that has kept an activation of an earlier call where nobody looks."""
+    network = model()
+    network.kept = [network(X)]
+    return network
 
 
 def scaled(factor):
@@ -160,6 +172,16 @@ LABELS = {
         measured(data=(X, probabilities((4, 1), 1 / 3 - 1e-12))),
         VALUE,
         r"must sum to 1 .*labels\[4\] sums to 0\.99999",
+    ),
+    "bfloat16 probabilities of another scale": (
+        measured(data=(X, (2.5 * probabilities()).bfloat16())),
+        VALUE,
+        r"must sum to 1 \(to 1\.0e-02 in torch\.bfloat16\).*q / q\.sum\(1, keepdim=True\)",
+    ),
+    "bfloat16 probabilities of nothing": (
+        measured(data=(X, torch.zeros(8, 3, dtype=torch.bfloat16))),
+        VALUE,
+        r"must sum to 1 .*labels\[0\] sums to 0",
     ),
     "NaN probability": (
         measured(data=(X, probabilities((6, 2), NAN))),
@@ -255,6 +277,16 @@ DATA = {
         VALUE,
         r"inputs must be finite; x\[2, 1\] is nan \(1 of 32 are not\)",
     ),
+    "complex input": (
+        measured(data=(X.cfloat(), Y)),
+        TYPE,
+        r"inputs must be real; x has dtype torch\.complex64",
+    ),
+    "inputs of the wrong width": (
+        measured(data=(classes(3, 40, 9).view(8, 5), Y)),
+        VALUE,
+        "model could not be evaluated on the first batch of data: RuntimeError: ",
+    ),
     "infinite keyword input": (
         measured(data={"values": changed(X, (2, 1), INFINITY), "labels": Y}),
         VALUE,
@@ -304,6 +336,21 @@ MODEL = {
         measured(pair(w=quietly(quantised_tensor))),
         TYPE,
         r"parameter w has dtype torch\.qint8 \(quantised or integer\)",
+    ),
+    "parallel": (
+        measured(nn.DataParallel(model())),
+        TYPE,
+        r"model is a DataParallel.*pass model\.module",
+    ),
+    "scripted": (
+        measured(quietly(lambda: torch.jit.script(model()))),
+        TYPE,
+        "the model is a RecursiveScriptModule.*pass the module that it was made from",
+    ),
+    "activations in a list": (
+        measured(keeping()),
+        VALUE,
+        r"model must be one that copy\.deepcopy copies; it raised RuntimeError.*detach them",
     ),
     "quantised layers": (
         measured(quietly(quantised_layers)),
@@ -402,6 +449,16 @@ OUTPUT = {
         VALUE,
         "model's output for a sample must not depend on the other samples of the batch",
     ),
+    "a neighbour in the middle of the batch": (
+        measured(Made(after=neighbours)),
+        VALUE,
+        r"must not depend on the other samples of the batch; sample \d .*reversed differ by",
+    ),
+    "single precision on the way": (
+        measured(Made(before=lambda x: nn.functional.normalize(x.float()).double())),
+        TYPE,
+        r"Made turns values of shape \(1, 4\) into torch\.float32 .*it loses digits",
+    ),
     "torch's chance": (
         measured(noisy(lambda: torch.rand(()))),
         VALUE,
@@ -468,7 +525,64 @@ OPTIONS = {
     "an integer dtype": (
         lambda: igsref.textbook_igs(model(), (X, Y), dtype=torch.int64),
         TYPE,
-        r"dtype must be a floating-point torch\.dtype; got torch\.int64",
+        r"dtype must be torch\.float32 or torch\.float64; got torch\.int64",
+    ),
+    "half precision for the textbook": (
+        lambda: igsref.textbook_igs(model(), (X, Y), dtype=torch.float16),
+        TYPE,
+        r"dtype must be torch\.float32 or torch\.float64; got torch\.float16",
+    ),
+    "an rcond in words": (
+        lambda: igsref.textbook_igs(model(), (X, Y), rcond="a"),
+        TYPE,
+        "rcond must be a number; got 'a'",
+    ),
+    "no rcond": (
+        lambda: igsref.textbook_igs(model(), (X, Y), rcond=None),
+        TYPE,
+        "rcond must be a number; got None",
+    ),
+    "a likelihood's class": (
+        measured(likelihood=igsref.Categorical),
+        TYPE,
+        r"likelihood must be an object, not a class: give Categorical\(\)",
+    ),
+    "a misspelt option": (
+        measured(likelyhood="gaussian"),
+        TYPE,
+        "unknown option 'likelyhood'; the options are likelihood, parameters, logits",
+    ),
+    "parameters by number": (measured(parameters=3), TYPE, "parameters must be a name .*got 3"),
+    "no patterns": (measured(parameters=[]), VALUE, r"at least one name pattern; got \[\]"),
+    "one pattern of two that matches nothing": (
+        measured(parameters=["0.*", "zz.*"]),
+        VALUE,
+        r"parameters='zz\.\*' matches none of the trainable parameters: 0\.weight",
+    ),
+    "a key that is not there": (
+        measured(Made(after=lambda f: {"scores": f}), logits="foo"),
+        VALUE,
+        r"logits='foo' is not in the model's output, a dict with the keys \['scores'\]",
+    ),
+    "an index out of range": (
+        measured(Made(after=lambda f: (f, f)), logits=7),
+        VALUE,
+        "logits=7 is not in the model's output, a tuple with 2 entries",
+    ),
+    "no step": (
+        lambda: igsref.kl_divergence(model(), (X, Y), step=None),
+        TYPE,
+        "step must be a tensor or a mapping .*got None",
+    ),
+    "a NaN step": (
+        lambda: igsref.fisher_quadratic(model(), (X, Y), step=torch.full((43,), NAN)),
+        VALUE,
+        "step must be finite",
+    ),
+    "batches by mask": (
+        lambda: igsref.monte_carlo_minibatch_igs(model(), (X, Y), batches=[Y > 0]),
+        VALUE,
+        r"batches must hold non-empty lists of sample indices; batch 0 .*torch\.bool",
     ),
     "no eigenpairs": (
         lambda: igsref.spectrum(model(), (X, Y), k=0),
@@ -507,7 +621,14 @@ def test_the_same_call_without_a_mistake_succeeds():
     assert measured(scaled(1.0), data=(SPREAD - 2, Y))().value > 0
 
 
-@pytest.mark.parametrize("measure", [igsref.exact_igs, igsref.span_residual, igsref.fisher])
+def quadratic(network, data, **options):
+    return igsref.fisher_quadratic(network, data, step=torch.ones(43), **options)
+
+
+JOBS = [igsref.exact_igs, igsref.span_residual, igsref.fisher, quadratic]
+
+
+@pytest.mark.parametrize("measure", JOBS)
 def test_what_does_not_fit_is_refused_before_any_jacobian_is_computed(measure, monkeypatch):
     def computed(*_):
         raise AssertionError("Jacobian rows were computed")
@@ -530,3 +651,24 @@ def test_probabilities_of_lower_precision_need_not_sum_to_one_exactly(dtype):
     labels = gaussian(3, 8, 3).softmax(dim=1).to(dtype)
     assert not torch.equal(labels.double().sum(dim=1), torch.ones(8, dtype=torch.float64))
     assert igsref.exact_igs(model(), (X, labels)).value > 0
+
+
+def test_a_label_out_of_range_is_reported_after_the_first_chunk():
+    sizes = []
+    network = Made(before=lambda x: sizes.append(len(x)) or x)
+    with pytest.raises(ValueError, match="labels must lie in"):
+        igsref.exact_igs(network, (gaussian(1, 600, 4), classes(2, 600, 4)))
+    assert sizes == [256]
+
+
+def test_a_budget_that_is_none_is_refused_before_the_model_runs():
+    def run(x):
+        raise AssertionError("the model was evaluated")
+
+    with pytest.raises(TypeError, match="memory must be an integer"):
+        igsref.exact_igs(Made(before=run), (X, Y), memory="1 GB")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_labels_are_class_indices(dtype):
+    assert igsref.exact_igs(model(), (X, Y.to(dtype))) == igsref.exact_igs(model(), (X, Y))

@@ -206,3 +206,47 @@ def test_hugging_face_s_bert_goes_through(monkeypatch):
     assert result.saturated
     loss = bert(**data).loss.detach()
     assert result.loss == pytest.approx(float(loss), rel=1e-5)
+
+
+MEASURES = [igsref.fisher, igsref.spectrum, igsref.plan, igsref.textbook_igs, igsref.span_residual]
+
+
+@pytest.mark.parametrize("measure", [*MEASURES, igsref.gradient_hierarchy], ids=repr)
+def test_a_geometry_stands_for_its_problem(measure):
+    measure(igsref.as_geometry(model(), (X, Y)))
+
+
+def test_a_problem_and_its_samples_equal_themselves_alone():
+    problem, other = (igsref.as_problem(model(), (X, Y)) for _ in range(2))
+    for one, another in ((problem, other), (problem.samples, other.samples)):
+        assert one == one
+        assert one != another
+        assert len({one, another}) == 2
+
+
+class Keeping(nn.Module):
+    """Keeps its last activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = model()
+
+    def forward(self, x):
+        self.last = self.layer(x)
+        return self.last
+
+
+def test_a_kept_activation_is_no_obstacle():
+    network = Keeping()
+    last = network(X)
+    assert igsref.exact_igs(network, (X, Y)).value == igsref.exact_igs(model(), (X, Y)).value
+    assert network.last is last
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+def test_weight_norm_in_its_old_form_is_no_obstacle():
+    network = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 3))).double()
+    network(X)
+    problem = igsref.as_problem(network, (X, Y))
+    assert sorted(problem.function.parameters) == ["0.bias", "0.weight_g", "0.weight_v"]
+    assert torch.equal(problem.logits, network(X).detach())

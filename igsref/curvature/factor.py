@@ -4,7 +4,6 @@ The reduced factor A_i = L_iᵀ D_i, D_i = K_i J_i, has no cancellation left in 
 M_i J_i (the paper's equations 4 and 5) has the same geometry and loses digits where p → 1.
 """
 
-import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
@@ -40,8 +39,3 @@ def gradients(problem: Problem) -> Float[Tensor, "samples params"]:
     """g_i = u_iᵀ J_i, the per-sample loss gradients, (N, m)."""
     u = problem.likelihood.output_gradient(problem.logits, problem.targets)
     return jacobian_rows(problem, u[:, None, :])
-
-
-def mean_product(factor: Float[Tensor, "rows params"], samples: int) -> Tensor:
-    """F = AᵀA/N, (m, m)."""
-    return torch.mm(factor.mT, factor) / samples

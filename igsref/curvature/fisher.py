@@ -1,7 +1,8 @@
 """The Fisher information matrix, its Gram matrix and its spectrum."""
 
+import operator
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 import torch
 from jaxtyping import Float, Float64
@@ -42,14 +43,17 @@ def fisher(
 def gram(
     model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, "rows rows"]:
-    """Gram matrix K = A Aᵀ of the reduced factor, (N·R, N·R): F's eigenvalues are K's over N."""
+    """Gram matrix K = A Aᵀ of the reduced factor, (N·R, N·R): F's eigenvalues are K's over N.
+
+    memory: budget in bytes. Raises MemoryError, with the sizes, where the factor does not fit.
+    """
     problem = as_problem(model, data, **options)
     _require_factor(problem, memory, copies=1)
     factor = reduced_factor(problem)
     return factor @ factor.mT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Leading eigenpairs of F: eigenvalues (k,) falling; eigenvectors (m, k), unit norm."""
 
@@ -61,7 +65,7 @@ def spectrum(
     model: Any,
     data: Any = None,
     *,
-    k: int = 20,
+    k: SupportsIndex = 20,
     memory: int | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Spectrum:
@@ -73,8 +77,7 @@ def spectrum(
 
     Raises ValueError for k < 1; MemoryError, with the sizes, where the factor does not fit.
     """
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be a positive integer; got {k!r}")
+    k = _checked_count(k)
     problem = as_problem(model, data, **options)
     _require_factor(problem, memory, copies=3)
     factor = reduced_factor(problem)
@@ -89,6 +92,12 @@ def spectrum(
     return Spectrum(sigma[:k].square() / problem.num_samples, _with_sign(vectors))
 
 
+def _checked_count(k: SupportsIndex) -> int:
+    if not isinstance(k, SupportsIndex) or isinstance(k, bool) or operator.index(k) < 1:
+        raise ValueError(f"k must be a positive integer; got {k!r}")
+    return operator.index(k)
+
+
 def eigenvalues(
     model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float64[Tensor, " k"]:
@@ -96,6 +105,8 @@ def eigenvalues(
 
     They come from singular values σ known to about 1e-16·σ_max, so those below 1e-32·λ_max are
     rounding. (They depend on the parametrisation, and nothing is rescaled here.)
+
+    memory: budget in bytes. Raises MemoryError, with the sizes, where the factor does not fit.
     """
     problem = as_problem(model, data, **options)
     _require_factor(problem, memory, copies=2)

@@ -2,7 +2,10 @@
 
 from typing import Any, Unpack
 
+import torch
+
 from igsref.geometry.dense import Geometry, dense_geometry
+from igsref.memory import check_budget
 from igsref.problem import ProblemOptions, as_problem
 
 
@@ -13,9 +16,14 @@ def as_geometry(
 
     model: a module or pair with data, or a Problem, or a Geometry (then nothing is computed).
     memory: budget in bytes. options: as for ``igsref.as_problem``.
+
+    Raises TypeError for anything beside a Geometry, for a memory that is no integer and as
+    ``igsref.as_problem``; ValueError likewise; MemoryError, with the sizes, where the factor does
+    not fit.
     """
     if isinstance(model, Geometry):
         if data is not None or options or memory is not None:
             raise TypeError("a Geometry already holds its data and options; give it alone")
         return model
+    check_budget(memory, torch.device("cpu"))  # a budget that is none, before any work
     return dense_geometry(as_problem(model, data, **options), memory=memory)

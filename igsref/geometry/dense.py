@@ -8,6 +8,7 @@
    columns, which keeps the digits of small rows beside large ones.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -30,18 +31,20 @@ from igsref.linalg.range import (
 from igsref.problem import Problem
 
 _UNIT = 2.0**-53
-_CLEAR = 1e3
+_FAR_ABOVE = 1e3
+_FAR_BELOW = 10.0
+_WORTH_A_COPY = 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Geometry:
     """The range of the reduced factor of a problem, ready for every measure.
 
     space: answers ``energy`` and ``block_energy`` in data space R^{N·R}.
     saturated: range(A) is the whole data space, by a margin above the estimated rounding.
     margin: σ_min/error of the scaled D (a lower bound; 0 where N·R > m rules it out).
-    clear_rank: the smallest direction that was kept stands at least 1,000 times above the
-        estimated rounding. Otherwise the spectrum runs into rounding, and may go on below it.
+    clear_rank: no direction stands less than 1,000 times above the estimated rounding or less
+        than 10 times below. Otherwise the spectrum runs into rounding, and may go on below it.
     route: how it was computed.
     """
 
@@ -73,23 +76,60 @@ def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
     """
     require_dense(problem, memory)
     matrix = differences(problem)
+    _check_rows(problem, matrix)
     contrast = problem.likelihood.contrast(problem.logits)
     rounding = estimate_rounding(problem, contrast, matrix)
     matrix[:, rounding.noise] = 0.0
+    matrix = _without_zero_columns(matrix)
     scales = equilibrate_(matrix)
     rows, columns = matrix.shape
     error = (rounding.relative + 4 * rows**0.5 * _UNIT) * float(matrix.norm())
     if rows > columns:
         orthonormal, triangle = torch.linalg.qr(matrix)
         basis, size = pivoted_basis(triangle)
-        return _cut(problem, orthonormal @ basis, size, scales, error, margin=0.0)
+        space, clear = _cut(problem, orthonormal @ basis, size, scales, error)
+        return Geometry(problem, space, False, 0.0, clear, DENSE)
     triangle = lower_triangle(matrix)
     del matrix
-    margin = 1 / (inverse_norm(triangle) * error)
+    margin = 1 / (inverse_norm(triangle) * error) if error > 0 else 0.0
     if margin > 1:
         return Geometry(problem, WholeSpace(rows), True, margin, True, DENSE)
-    basis, size = pivoted_basis(triangle)
-    return _cut(problem, basis, size, scales, error, margin=margin)
+    space, clear = _cut(problem, *pivoted_basis(triangle), scales, error)
+    return Geometry(problem, space, False, margin, clear, DENSE)
+
+
+def _check_rows(problem: Problem, matrix: Float64[Tensor, "rows params"]) -> None:
+    """Refuse derivatives that are not finite; say a word where there are none."""
+    bad = (~torch.isfinite(matrix)).nonzero()
+    if bad.numel():
+        row, column = bad[0].tolist()
+        raise ValueError(
+            f"derivatives of the logits must be finite; those of sample "
+            f"{row // problem.rows_per_sample} by {_name_of(problem, column)} are not "
+            f"({len(bad)} of {matrix.numel()} entries)"
+        )
+    if not bool(matrix.any()):
+        warnings.warn(
+            "the logits' differences do not depend on the chosen parameters: every derivative is "
+            "0, and so is the IGS",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+
+
+def _without_zero_columns(matrix: Float64[Tensor, "rows m"]) -> Float64[Tensor, "rows k"]:
+    """The same range from fewer columns, where leaving some out is worth a copy."""
+    kept = matrix.any(dim=0)
+    worth = 0 < int(kept.sum()) < _WORTH_A_COPY * matrix.shape[1]
+    return matrix[:, kept] if worth else matrix
+
+
+def _name_of(problem: Problem, column: int) -> str:
+    for name, value in problem.function.parameters.items():
+        if column < value.numel():
+            return f"{name}[{column}] (flattened)"
+        column -= value.numel()
+    raise IndexError(column)
 
 
 def _cut(
@@ -98,14 +138,15 @@ def _cut(
     size: Float64[Tensor, " k"],
     scales: Float64[Tensor, " rows"],
     error: float,
-    *,
-    margin: float,
-) -> Geometry:
-    """Keep the directions of D above the error, and go on from range(D) to range(A)."""
+) -> tuple[Subspace, bool]:
+    """Keep the directions of D above the error, and go on from range(D) to range(A).
+
+    Also whether the cut is clear: nothing stands shortly above the error or shortly below.
+    """
     rank = int((size > error).sum())
-    clear = rank == 0 or float(size[rank - 1]) > _CLEAR * error
+    shortly = (size < _FAR_ABOVE * error) & (size > error / _FAR_BELOW)
     own = apply_root(problem, basis[:, :rank] / scales[:, None])
     weight = apply_root(problem, (1 / scales)[:, None]).abs()[:, 0]
     orthonormal, triangle, pivots = graded_qr(own)
     space = Subspace(orthonormal, triangle, (error / size[:rank])[pivots], weight)
-    return Geometry(problem, space, False, margin, clear, DENSE)
+    return space, not bool(shortly.any())

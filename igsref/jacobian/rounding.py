@@ -1,23 +1,24 @@
-"""How far the computed Jacobian rows are known: an estimate by perturbing θ.
+"""How far the computed Jacobian rows are known: an estimate by perturbing what goes in.
 
-Rounding in a forward and a backward pass acts like relative changes of the parameters by a few
-units u = 2⁻⁵³. So the rows at θ(1 ± 2u·s), s random signs, show by their scatter how many digits
-the rows at θ have. Of the two signs the smaller change counts: a ReLU whose pre-activation is 0
-to rounding flips for one sign only, and a kink is no noise.
+Rounding in a forward and a backward pass acts like relative changes of the parameters, buffers
+and inputs by a few units u = 2⁻⁵³. So the rows at θ(1 ± 2u·s), s random signs, and at inputs and
+buffers so changed, show by their scatter how many digits the rows have. Of the two signs the
+smaller change counts: a ReLU whose pre-activation is 0 to rounding flips for one sign only, and a
+kink is no noise.
 
 A *noise column* belongs to a parameter whose derivative is 0 for a reason that floating point
 does not see (the key bias of an attention layer, a bias before a normalisation): it holds nothing
 but rounding, and scaling it up would make a direction out of it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from igsref.jacobian.rows import jacobian_rows
+from igsref.linalg.equilibrate import power_of_two_scale
 from igsref.problem import Problem
 
 _UNIT = 2.0**-53
@@ -51,71 +52,93 @@ def estimate_rounding(
     Starts with a few samples spread over the data and goes on with those that hold the largest
     entry of a column not yet known to carry digits. Deterministic for a seed.
     """
-    thetas = _perturbed(problem.function.parameters, seed)
+    perturbed = _perturbed(problem, seed)
     height = cotangents.shape[1]
     peak, peak_row = rows.abs().max(dim=0) if len(rows) else (rows.sum(0), rows.sum(0))
+    scale = power_of_two_scale(peak)
     suspect = peak > 0
     noise = torch.zeros_like(suspect)
     chosen = torch.linspace(0, problem.num_samples - 1, _PROBES).long().unique()
     relative, probed = None, torch.zeros(problem.num_samples, dtype=torch.bool)
     while chosen.numel():
         probed[chosen] = True
-        here, change = _changes(problem, cotangents, rows, thetas, chosen)
-        suspect &= ~_carries_digits(here, change, peak)
+        here, change = _changes(perturbed, cotangents, rows, chosen)
+        suspect &= ~_carries_digits(here * scale, change * scale)
         if relative is None:
-            relative = _relative(here, change, ~suspect)
+            relative = _relative(here * scale, change * scale, ~suspect)
         noise |= suspect & _is_small(here, change)
         chosen = _next_samples(peak_row // height, suspect, probed)
     assert relative is not None
     return Rounding(relative, noise & suspect)
 
 
-def logit_rounding(problem: Problem, *, seed: int = 0) -> Float64[Tensor, " samples"]:
-    """How far rounding may move a difference of two logits of each sample: an estimate, (N,).
+def ceiling_rounding(problem: Problem, *, seed: int = 0) -> Float64[Tensor, " samples"]:
+    """How far rounding of the logits may move each sample's ceiling uᵀΛ⁺u: an estimate, (N,).
 
-    A ceiling term exp(f_c − f_y) is off by that much, relatively.
+    The ceiling is evaluated at perturbed logits, and at logits moved by their last place.
     """
-    changes = [
-        (problem.at(theta) - problem.logits).abs().amax(dim=1)
-        for theta in _perturbed(problem.function.parameters, seed)
-    ]
-    size = problem.logits.amax(dim=1) - problem.logits.amin(dim=1)
-    return 2 * _SAFETY * torch.maximum(*changes) + 2 * _UNIT * size
+    ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
+    own = 2 * _UNIT * (1 + problem.logits.abs())
+    label = problem.targets == problem.targets.amax(dim=1, keepdim=True)
+    signs = torch.where(label, 1.0, -1.0)
+
+    def change(logits: Tensor) -> Tensor:
+        return (problem.likelihood.ceiling(logits, problem.targets) - ceiling).abs()
+
+    passed = [change(moved.at(moved.function.parameters)) for moved in _perturbed(problem, seed)]
+    stored = [change(problem.logits + sign * own * signs) for sign in (1.0, -1.0)]
+    return 2 * _SAFETY * (torch.maximum(*passed) + torch.maximum(*stored))
 
 
-def _perturbed(theta: Mapping[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    return (2.0 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)
+
+
+def _perturbed(problem: Problem, seed: int) -> list[Problem]:
+    """The problem with parameters, constants and inputs moved by 2u, up and down."""
+    return [_moved(problem, sign * 2 * _UNIT, seed) for sign in (1.0, -1.0)]
+
+
+def _moved(problem: Problem, size: float, seed: int) -> Problem:
     generator = torch.Generator().manual_seed(seed)
-    signs = {
-        name: (2.0 * torch.randint(0, 2, value.shape, generator=generator) - 1).to(value)
-        for name, value in theta.items()
-    }
-    return [
-        {name: value * (1 + sign * 2 * _UNIT * signs[name]) for name, value in theta.items()}
-        for sign in (1.0, -1.0)
-    ]
+
+    def move(value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        return value * (1 + size * _signs(value, generator))
+
+    function, samples = problem.function, problem.samples
+    return replace(
+        problem,
+        function=replace(
+            function,
+            parameters={name: move(value) for name, value in function.parameters.items()},
+            constants={name: move(value) for name, value in function.constants.items()},
+        ),
+        samples=replace(
+            samples,
+            args=tuple(move(value) for value in samples.args),
+            kwargs={name: move(value) for name, value in samples.kwargs.items()},
+        ),
+    )
 
 
 def _changes(
-    problem: Problem,
-    cotangents: Tensor,
-    rows: Tensor,
-    thetas: list[dict[str, Tensor]],
-    chosen: Tensor,
+    perturbed: list[Problem], cotangents: Tensor, rows: Tensor, chosen: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The chosen samples' rows, and the smaller of their two changes, entry by entry."""
     height = cotangents.shape[1]
     here = rows.view(-1, height, rows.shape[1])[chosen.to(rows.device)].flatten(0, 1)
-    changes = [
-        (jacobian_rows(problem, cotangents, theta=theta, samples=chosen) - here).abs()
-        for theta in thetas
-    ]
-    return here, torch.minimum(*changes)
+    up, down = (
+        (jacobian_rows(moved, cotangents, samples=chosen) - here).abs() for moved in perturbed
+    )
+    return here, torch.minimum(up, down)
 
 
-def _carries_digits(here: Tensor, change: Tensor, peak: Tensor) -> Tensor:
-    """Columns that are large enough on these rows and hardly change."""
+def _carries_digits(here: Tensor, change: Tensor) -> Tensor:
+    """Columns, scaled to a peak near 1, that are large on these rows and hardly change."""
     size = here.norm(dim=0)
-    return (change.norm(dim=0) <= _NO_DIGIT_LEFT * size) & (size >= _NO_DIGIT_LEFT * peak)
+    return (change.norm(dim=0) <= _NO_DIGIT_LEFT * size) & (size >= _NO_DIGIT_LEFT)
 
 
 def _is_small(here: Tensor, change: Tensor) -> Tensor:

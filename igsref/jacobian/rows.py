@@ -8,7 +8,7 @@ looped over ever after, without another attempt or warning.
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from traceback import walk_stack
 from weakref import WeakSet
@@ -28,8 +28,8 @@ _CHUNK_BYTES = 2**26
 _LARGEST_CHUNK = 512
 _SECONDS_BEFORE_PROGRESS = 2.0
 
-_refused: WeakSet[LogitFunction] = WeakSet()
-"""Functions that vmap refused."""
+_refused: WeakSet[Callable[[torch.dtype], LogitFunction]] = WeakSet()
+"""Sources of the functions that vmap refused."""
 
 
 def jacobian_rows(
@@ -87,7 +87,7 @@ def _rows_of(
     problem: Problem, theta: Mapping[str, Tensor], chosen: Tensor, cotangents: Tensor
 ) -> Float[Tensor, "stacked params"]:
     """The rows of the chosen samples, by vmap if the model lets it."""
-    if problem.function in _refused:
+    if problem.function.source in _refused:
         return looped_rows(problem, theta, chosen, cotangents)
     try:
         return _batched_rows(problem, theta, chosen, cotangents)
@@ -95,7 +95,7 @@ def _rows_of(
         if _is_out_of_memory(error):
             raise
         rows = looped_rows(problem, theta, chosen, cotangents)
-        _refused.add(problem.function)
+        _refused.add(problem.function.source)
         _warn_of_loop(error)
         return rows
 

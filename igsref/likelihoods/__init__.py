@@ -37,6 +37,11 @@ def find_likelihood(likelihood: str | Likelihood) -> Likelihood:
                 f"got {likelihood!r}"
             )
         return LIKELIHOODS[likelihood]
+    if isinstance(likelihood, type):
+        raise TypeError(
+            "likelihood must be an object, not a class: give "
+            f"{likelihood.__name__}(), or its name; got {likelihood!r}"
+        )
     if not isinstance(likelihood, Likelihood):
         raise TypeError(
             f"likelihood must be a name or a Likelihood; got {type(likelihood).__name__}"

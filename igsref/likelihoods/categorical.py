@@ -8,6 +8,9 @@ from torch import Tensor
 
 from igsref.likelihoods.protocol import check_finite, check_spread
 
+_LOOSEST = 1e-2
+"""A sum of class probabilities further from 1 is refused in every dtype."""
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -152,6 +155,7 @@ def _one_hot(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "samples clas
             f"integer labels must have shape ({shape[0]},), one class per sample; "
             f"got {tuple(labels.shape)}"
         )
+    labels = labels.long()  # unsigned ones do not compare
     bad = ((labels < 0) | (labels >= shape[1])).nonzero()
     if bad.numel():
         first = int(bad[0, 0])
@@ -159,7 +163,7 @@ def _one_hot(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "samples clas
             f"labels must lie in 0..{shape[1] - 1} for {shape[1]} classes; "
             f"labels[{first}] is {int(labels[first])}"
         )
-    return torch.nn.functional.one_hot(labels.long(), shape[1]).double()
+    return torch.nn.functional.one_hot(labels, shape[1]).double()
 
 
 def _class_probabilities(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "samples classes"]:
@@ -177,13 +181,14 @@ def _class_probabilities(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "
         )
     total = labels.double().sum(dim=1)
     # A sum of C rounded probabilities is off 1 by at most C half-units of its dtype, and the
-    # softmax that made them by a few more.
-    tolerance = 4 * shape[1] * torch.finfo(labels.dtype).eps
+    # softmax that made them by a few more. Never so far off that it may be another scale.
+    tolerance = min(4 * shape[1] * torch.finfo(labels.dtype).eps, _LOOSEST)
     off = ((total - 1).abs() > tolerance).nonzero()
     if off.numel():
         first = int(off[0, 0])
         raise ValueError(
             f"class probabilities must sum to 1 (to {tolerance:.1e} in {labels.dtype}); "
-            f"labels[{first}] sums to {float(total[first]):.17g}"
+            f"labels[{first}] sums to {float(total[first]):.17g}. "
+            "To renormalise probabilities q: q / q.sum(1, keepdim=True), in float64"
         )
     return labels.double() / total[:, None]

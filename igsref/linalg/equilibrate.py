@@ -24,10 +24,12 @@ def equilibrate_(
 ) -> Float64[Tensor, " rows"]:
     """Scale columns and rows in place until both have norms near 1; returns the row scales s.
 
-    Two rounds of columns then rows, so that the rows come out with ½ ≤ norm < 1 (or 0).
+    First columns to a largest entry near 1, whose squares neither overflow nor vanish; then two
+    rounds of columns and rows, so that the rows come out with ½ ≤ norm < 1 (or 0).
     matrix = diag(s) · original · diag(column scales).
     """
     scales = torch.ones_like(matrix[:, 0])
+    matrix *= power_of_two_scale(torch.linalg.vector_norm(matrix, ord=torch.inf, dim=0))
     for _ in range(2):
         matrix *= power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0))
         step = power_of_two_scale(torch.linalg.vector_norm(matrix, dim=1))

@@ -19,6 +19,7 @@ _SMALL = 1500
 busy machine waits there."""
 _BLAS = ThreadpoolController()
 _KNOWN_TO = (0.3, 1e-3, 1e-6, 1e-9)
+_GOOD_ENOUGH = 1e-9
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ class WholeSpace:
         return torch.zeros_like(blocks[:, 0]), torch.zeros_like(blocks[:, 0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subspace:
     """The range of a matrix B = Q R of full column rank r, known up to rounding.
 
@@ -106,13 +107,15 @@ class Subspace:
         z = self._coordinates(blocks)
         inverse = self._inverse()
         error = self._direction_error(inverse)
-        cuts = {int((error < known).sum()) for known in _KNOWN_TO} - {self.dimension}
-        moved = self._moved(blocks, z, inverse)
-        estimates = [moved] + [
-            self._moved(blocks, z[:, :cut], inverse[:cut, :cut]) + z[:, cut:].square().sum(dim=1)
-            for cut in sorted(cuts)
-        ]
-        smaller = min(estimates, key=lambda estimate: float(estimate.sum()))
+        smaller = moved = self._moved(blocks, z, inverse)
+        if float(moved.sum()) > _GOOD_ENOUGH * float(z.square().sum()):
+            cuts = {int((error < known).sum()) for known in _KNOWN_TO} - {self.dimension}
+            estimates = [moved] + [
+                self._moved(blocks, z[:, :cut], inverse[:cut, :cut])
+                + z[:, cut:].square().sum(dim=1)
+                for cut in sorted(cuts)
+            ]
+            smaller = min(estimates, key=lambda estimate: float(estimate.sum()))
         known = bool((error < max(_KNOWN_TO)).all())
         return smaller, moved if known else torch.full_like(moved, torch.inf)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from igsref.curvature.factor import reduced_factor
+from igsref.geometry.plan import require_dense
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 
@@ -20,14 +21,14 @@ def kl_divergence(
     """Mean KL between the outputs at θ and at θ + step, in nats, exactly: the left side of (3).
 
     step: tensors named as θ, or one flat vector (m,).
-    Raises ValueError where its names or shapes differ from θ's.
+    Raises TypeError for a step that is neither; ValueError where its names or shapes differ from
+    θ's, or where it is not finite.
     """
     problem = as_problem(model, data, **options)
+    changes = _named_step(problem, step)
     moved = {
         name: value + change
-        for (name, value), change in zip(
-            problem.function.parameters.items(), _named_step(problem, step), strict=True
-        )
+        for (name, value), change in zip(problem.function.parameters.items(), changes, strict=True)
     }
     return float(problem.likelihood.divergence(problem.logits, problem.at(moved)).mean())
 
@@ -37,15 +38,24 @@ def fisher_quadratic(
     data: Any = None,
     *,
     step: Mapping[str, Tensor] | Tensor,
+    memory: int | None = None,
     **options: Unpack[ProblemOptions],
 ) -> float:
-    """½ stepᵀ F step, the right side of (3): KL(θ ‖ θ+step) up to third order."""
+    """½ stepᵀ F step, the right side of (3): KL(θ ‖ θ+step) up to third order.
+
+    step: as for ``igsref.kl_divergence``. memory: budget in bytes.
+    Raises TypeError or ValueError for a step that is none, as ``igsref.kl_divergence`` does;
+    MemoryError, with the sizes, where the factor does not fit.
+    """
     problem = as_problem(model, data, **options)
     flat = torch.cat([change.flatten() for change in _named_step(problem, step)])
+    require_dense(problem, memory)
     return 0.5 * float((reduced_factor(problem) @ flat).square().sum()) / problem.num_samples
 
 
 def _named_step(problem: Problem, step: Mapping[str, Tensor] | Tensor) -> list[Tensor]:
+    """The step's tensors in θ's order, shape and dtype, checked."""
+    _check_step(step)
     theta = problem.function.parameters
     if isinstance(step, Tensor):
         if step.shape != (problem.num_parameters,):
@@ -61,3 +71,21 @@ def _named_step(problem: Problem, step: Mapping[str, Tensor] | Tensor) -> list[T
     if given != shapes:
         raise ValueError(f"step must have θ's names and shapes {shapes}; got {given}")
     return [step[name].to(value) for name, value in theta.items()]
+
+
+def _check_step(step: Any) -> None:
+    if isinstance(step, Tensor):
+        named = {"step": step}
+    elif isinstance(step, Mapping):
+        named = {f"step[{name!r}]": value for name, value in step.items()}
+    else:
+        raise TypeError(
+            f"step must be a tensor or a mapping from θ's names to tensors; got {step!r}"
+        )
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor; got {type(value).__name__}")
+        if value.is_complex():
+            raise TypeError(f"{name} must be real; got dtype {value.dtype}")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} must be finite; it holds infinities or NaN")

@@ -21,7 +21,7 @@ from igsref.jacobian.rows import jacobian_rows
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hierarchy:
     """Eigenvalues of F in their three groups, and what Appendix A predicts of the first two.
 
@@ -69,7 +69,7 @@ def gradient_hierarchy(
     """The spectrum of F in three groups, seen and predicted; section 2.2 and Appendix A.
 
     Needs class indices (hard labels) and the categorical likelihood with C ≥ 3.
-    Raises ValueError otherwise.
+    Raises ValueError otherwise; MemoryError, with the sizes, where the factor does not fit.
     """
     problem = as_problem(model, data, **options)
     hard = bool((problem.targets.amax(dim=1) == 1).all())

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
-from igsref.jacobian.rounding import logit_rounding
+from igsref.jacobian.rounding import ceiling_rounding
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions
 
 _EPSILON = 2.0**-52
 _WORTH_A_WARNING = 1e-6
+_EXCESS = 1e-9
 
 
 class AccuracyWarning(UserWarning):
@@ -37,6 +38,8 @@ def exact_igs(
 
     Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
     Warns with :class:`AccuracyWarning` where rounding leaves the value known to less than 1e-6.
+    It cannot warn of directions that float64 hides without a trace: those of a tanh or sigmoid
+    unit saturated on every sample, whose derivatives or differences lie below 1e-16 of the rest.
     Raises TypeError or ValueError that names the argument; MemoryError, with the sizes, before
     anything large is allocated.
     """
@@ -46,10 +49,12 @@ def exact_igs(
     ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
     _check_ceiling(ceiling * problem.num_samples)
     energy = ceiling if geometry.saturated else geometry.space.block_energy(residuals)
-    energy = torch.minimum(energy, ceiling)
+    uncertain = ceiling_rounding(problem)
+    energy = _below_ceiling(energy, ceiling, uncertain)
     total = energy.sum()
     mean = float(geometry.energy(residuals.flatten()[:, None])[0]) / problem.num_samples
-    rounding = _rounding_error(geometry, energy, ceiling)
+    share = torch.where(ceiling > 0, energy / ceiling, 1.0)
+    rounding = _rounding_error(geometry, energy, ceiling) + float((share * uncertain).sum())
     _warn_of_rounding(rounding, float(total), geometry)
     return Result(
         value=float(total),
@@ -77,24 +82,32 @@ def _check_ceiling(ceiling: Tensor) -> None:
     if not bool(torch.isfinite(ceiling.sum())):
         heaviest = int(ceiling.argmax())
         raise ValueError(
-            f"the ceiling overflows float64: sample {heaviest} alone has N Σ exp(f_c − f_y) = "
+            f"the ceiling overflows float64: sample {heaviest} alone adds "
             f"{float(ceiling[heaviest]):.3g}; its label is all but impossible to the model"
         )
 
 
-def _rounding_error(geometry: Geometry, energy: Tensor, ceiling: Tensor) -> float:
-    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling.
+def _below_ceiling(energy: Tensor, ceiling: Tensor, uncertain: Tensor) -> Tensor:
+    """Energies clamped at their ceilings, which they may exceed by rounding only."""
+    excess = energy - ceiling * (1 + _EXCESS) - uncertain
+    if bool((excess > 0).any()) or not bool(torch.isfinite(energy).all()):
+        worst = int(excess.argmax())
+        raise ArithmeticError(
+            f"internal error: sample {worst} has energy {float(energy[worst]):.17g} above its "
+            f"ceiling {float(ceiling[worst]):.17g}; please report this network"
+        )
+    return torch.minimum(energy, ceiling)
 
-    Added: what the rounding of the logits moves, and that of summing.
-    """
+
+def _rounding_error(geometry: Geometry, energy: Tensor, ceiling: Tensor) -> float:
+    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling."""
     problem = geometry.problem
     value = float(energy.sum())
     smaller, larger = geometry.space.block_rounding(problem.residuals())
     below = min(value, float(smaller.sum()))
     room = float((ceiling - energy).sum())
     above = min(room, float(larger.sum()) if geometry.clear_rank else torch.inf)
-    logits = float((energy * 2 * logit_rounding(problem)).sum())
-    return max(below, above) + logits + value * _EPSILON * problem.num_rows**0.5
+    return max(below, above) + value * _EPSILON * problem.num_rows**0.5
 
 
 def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None:

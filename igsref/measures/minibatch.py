@@ -17,6 +17,7 @@ from igsref.geometry.dense import Geometry
 from igsref.problem import ProblemOptions
 
 _BATCHES_AT_ONCE = 512
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def minibatch_igs(
@@ -78,7 +79,8 @@ def monte_carlo_minibatch_igs(
 
     batches: each the indices of its samples (repetitions count); sizes may differ.
     options: as for ``igsref.as_problem``; a Problem or Geometry may stand for (model, data).
-    Raises ValueError for no batch, an empty one, or an index out of range.
+    Raises ValueError for no batch, an empty one, one that holds no integers, or an index out of
+    range.
     """
     geometry = as_geometry(model, data, **options)
     residuals = geometry.problem.residuals()
@@ -100,8 +102,14 @@ def monte_carlo_minibatch_igs(
 
 def _batch_weights(batch: Sequence[int] | Tensor, number: int, num_samples: int) -> Tensor:
     """How much each sample counts in the batch's mean, (N,)."""
-    indices = torch.as_tensor(batch).cpu()
-    if indices.ndim != 1 or len(indices) == 0 or indices.is_floating_point():
+    try:
+        indices = torch.as_tensor(batch).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"batches must hold non-empty lists of sample indices; batch {number} is a "
+            f"{type(batch).__name__} ({error})"
+        ) from error
+    if indices.ndim != 1 or len(indices) == 0 or indices.dtype not in _INTEGERS:
         raise ValueError(
             f"batches must hold non-empty lists of sample indices; batch {number} has shape "
             f"{tuple(indices.shape)} and dtype {indices.dtype}"

@@ -18,6 +18,8 @@ def span_residual(
 
     g_i comes from the loss, range F from the factor, so the two check each other. All rows of
     the factor count as its range, however small: the claim is about exact numbers.
+
+    memory: budget in bytes. Raises MemoryError, with the sizes, where the factor does not fit.
     """
     problem = as_problem(model, data, **options)
     require_dense(problem, memory)

@@ -5,7 +5,7 @@ where the textbook is well conditioned. Forming F squares the condition number; 
 under a bad scaling of the parameters, this route is wrong by any amount without noticing.
 """
 
-from typing import Any, Unpack
+from typing import Any, SupportsFloat, Unpack
 
 import torch
 
@@ -27,15 +27,18 @@ def textbook_igs(
 ) -> float:
     """(1/N) Σ g_i F⁺ g_iᵀ with F⁺ from the eigenvectors of the dense F; equations (2) and (6).
 
-    dtype: everything is computed in it, Jacobians included.
+    dtype: everything is computed in it, Jacobians included; torch.float32 or torch.float64.
     rcond: eigenvalues λ ≤ rcond·λ_max count as zero. No choice is right: small ones keep noise,
         large ones cut what counts.
 
-    Raises ValueError for a negative or non-finite rcond, TypeError for a dtype that is none, and
+    Raises ValueError for an rcond outside [0, 1), TypeError for an rcond that is no number and
+    for another dtype, and
     torch.linalg.LinAlgError where ``eigh`` gives F up, as it may in float32 on a badly scaled F.
     """
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise TypeError(f"dtype must be a floating-point torch.dtype; got {dtype!r}")
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"dtype must be torch.float32 or torch.float64; got {dtype!r}")
+    if not isinstance(rcond, SupportsFloat):
+        raise TypeError(f"rcond must be a number; got {rcond!r}")
     if not 0 <= rcond < 1:
         raise ValueError(f"rcond must lie in [0, 1); got {rcond}")
     problem = as_problem(model, data, **options).astype(dtype)

@@ -64,6 +64,9 @@ def permute_nodes(model: nn.Sequential, orders: Sequence[Int64[Tensor, "_"]]) ->
     """A copy with the units of each hidden layer in another order.
 
     orders: one permutation of 0..width−1 per hidden layer.
+
+    Raises ValueError where the orders do not fit or one is no permutation; TypeError for a model
+    that is no ``nn.Sequential``.
     """
     _check_lengths("orders", orders, hidden_widths(model))
     for order, width in zip(orders, hidden_widths(model), strict=True):

@@ -1,12 +1,15 @@
 """The Fisher matrix and its spectrum."""
 
+import mpmath
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import igsref
-from tests.strategies import SEEDS, architecture, mlp
+from tests.strategies import SEEDS, architecture, classes, gaussian, mlp
+from verification.oracle import logits_and_jacobian
 
 
 def naive_fisher(problem: igsref.Problem) -> torch.Tensor:
@@ -65,10 +68,35 @@ def test_spectrum_keeps_an_eigenvalue_that_the_dense_matrix_has_lost():
     data = (torch.tensor([[0.5], [1.5], [-1.0]]).double(), torch.tensor([0, 1, 0]))
     values = igsref.eigenvalues(model, data)
     dense = torch.linalg.eigvalsh(igsref.fisher(model, data)).flip(0)
-    # The hidden layer's eigenvalues are 1e-24 of the output's: σ keeps them, σ² does not.
-    hidden = igsref.eigenvalues(model, data, parameters="0.*")
-    assert float(values[2] / hidden[0]) == pytest.approx(1.0, rel=0.9)
-    assert abs(float(dense[2] / hidden[0])) > 10
+    true = two_class_eigenvalues(model, data[0])
+    assert len(values) == len(true) == 3
+    # The third is the hidden layer's, 1e-24 of the output's: σ keeps it, σ² does not. σ_3 is
+    # known to a few u·σ_1, here 8 u, and λ to twice that.
+    for value, exact in zip(values.tolist(), true, strict=True):
+        assert value == pytest.approx(exact, rel=2 * 8 * 2**-53 * (true[0] / exact) ** 0.5)
+    assert 2 * 8 * 2**-53 * (true[0] / true[2]) ** 0.5 < 0.05
+    assert abs(float(dense[2]) / true[2]) > 10
+
+
+def two_class_eigenvalues(model: torch.nn.Sequential, x: torch.Tensor) -> list[float]:
+    """Nonzero eigenvalues of F, falling, in 100 digits: of K/N, K_ij = a_i·a_j, and
+    a_i = √(p_0 p_1) (J_i0 − J_i1)."""
+    layers = [(layer.weight.tolist(), layer.bias.tolist()) for layer in (model[0], model[2])]
+    with mpmath.workdps(100):
+        rows = []
+        for sample in x.tolist():
+            (a, b), (first, second) = logits_and_jacobian(layers, "tanh", sample)
+            gap = mpmath.mpf((a - b).mid().str(100, radius=False))
+            root = 1 / (2 * mpmath.cosh(gap / 2))
+            rows.append(
+                [
+                    root * mpmath.mpf((u - v).mid().str(100, radius=False))
+                    for u, v in zip(first, second, strict=True)
+                ]
+            )
+        factor = mpmath.matrix(rows)
+        found = mpmath.eigsy(factor * factor.T / len(rows), eigvals_only=True)
+        return sorted((float(value) for value in found), reverse=True)
 
 
 def test_eigenvectors_have_a_positive_largest_entry():
@@ -88,3 +116,9 @@ def test_refused_fisher_names_the_function_that_would_do():
     model, x, y = architecture("MLP with relu", 2, 5)
     with pytest.raises(MemoryError, match="spectrum"):
         igsref.fisher(model, (x, y), memory=1000)
+
+
+def test_a_spectrum_takes_any_integer():
+    data = gaussian(1, 6, 4), classes(2, 6, 3)
+    network = mlp(0, [4, 5, 3], torch.nn.Tanh)
+    assert igsref.spectrum(network, data, k=np.int64(3)).eigenvalues.shape == (3,)

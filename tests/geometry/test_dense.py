@@ -10,6 +10,7 @@ from torch import nn
 
 import igsref
 from igsref.linalg.range import Subspace, WholeSpace
+from igsref.transforms.symmetries import scale_layers
 from tests.strategies import SEEDS, architecture, gaussian, mlp
 
 
@@ -67,8 +68,35 @@ def test_a_network_that_learns_nothing_has_an_empty_range():
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
         model[0].weight.fill_(-1.0)
-    result = igsref.exact_igs(model, (torch.ones(3, 2), torch.tensor([0, 1, 0])))
-    assert (result.value, result.rank) == (0.0, 0)
+    with pytest.warns(RuntimeWarning, match="every derivative is 0"):
+        result = igsref.exact_igs(model, (torch.ones(3, 2), torch.tensor([0, 1, 0])))
+    assert (result.value, result.rank, result.margin) == (0.0, 0, 0.0)
+
+
+class Normalised(nn.Module):
+    """x/‖x‖, whose derivative at 0 is no number."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 3, bias=False).double()
+
+    def forward(self, x):
+        z = self.inner(x)
+        return z / (z.square().sum(dim=1, keepdim=True).sqrt() + 1e-12)
+
+
+def test_derivatives_that_are_no_numbers_are_refused_with_their_place():
+    x = torch.tensor([[1.0, 2.0], [0.0, 0.0]]).double()
+    with pytest.raises(ValueError, match=r"those of sample 1 by inner\.weight\[0\]"):
+        igsref.exact_igs(Normalised(), (x, torch.tensor([0, 1])))
+
+
+@pytest.mark.parametrize("exponent", [300, 600, 900])
+def test_columns_whose_squares_overflow_are_equilibrated(exponent):
+    model = mlp(0, [2, 4, 3], nn.ReLU)
+    data = (gaussian(1, 12, 2), torch.arange(12) % 3)
+    scaled = scale_layers(model, [2.0**exponent])
+    assert igsref.exact_igs(scaled, data).value == igsref.exact_igs(model, data).value
 
 
 def test_key_bias_of_attention_makes_no_direction():

@@ -1,0 +1,61 @@
+"""Casts inside a model that lose float64's digits, found by watching one forward pass."""
+
+import sys
+from collections.abc import Callable, Iterable
+from traceback import walk_stack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class RefuseLowerPrecision(TorchDispatchMode):
+    """Raise TypeError where what follows from some float64 tensors becomes a shorter float.
+
+    The tensors, and all that is computed from them, are followed; constants may have any type.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        # By id; kept alive, so that no other tensor gets the id.
+        self._followed = {id(tensor): tensor for tensor in tensors}
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._followed]
+        result = func(*args, **(kwargs or {}))
+        if given and not _is_factory(func):
+            for tensor in tree_leaves(result):
+                if isinstance(tensor, Tensor):
+                    _check_result(func, given, tensor)
+                    self._followed[id(tensor)] = tensor
+        return result
+
+
+def _is_factory(func: Callable[..., Any]) -> bool:
+    """Whether an operation takes shape and device of its argument, and no values."""
+    name = getattr(func, "__name__", "").split(".")[0]
+    return name.endswith("_like") or name.startswith("new_")
+
+
+def _check_result(func: Callable[..., Any], given: list[Tensor], result: Tensor) -> None:
+    if not result.is_floating_point() or result.dtype == torch.float64:
+        return
+    if any(tensor.dtype == torch.float64 for tensor in given):
+        raise TypeError(
+            f"model must compute in torch.float64 where its parameters and inputs are; "
+            f"{_module_at_work()} turns values of shape {tuple(result.shape)} into {result.dtype} "
+            f"({func}). Take the cast out of its forward pass: it loses digits"
+        )
+
+
+def _module_at_work() -> str:
+    """The innermost module whose method is being executed."""
+    for frame, _ in walk_stack(sys._getframe()):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            return type(owner).__name__
+    return "it"
