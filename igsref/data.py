@@ -73,6 +73,11 @@ def _raw_batches(data: Any) -> Iterable[Any]:
         return [data]
     if isinstance(data, Mapping):
         return [data]
+    if isinstance(data, tuple) and len(data) == 2 and _is_array(data[1]):
+        raise TypeError(
+            f"data[1], the labels of the pair (x, y), must be a tensor; got "
+            f"{type(data[1]).__name__}: torch.as_tensor makes one"
+        )
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size=256)
     if isinstance(data, Tensor) or not isinstance(data, Iterable):
@@ -87,6 +92,10 @@ def _is_pair(raw: Any) -> bool:
     return isinstance(raw, tuple | list) and len(raw) == 2 and isinstance(raw[1], Tensor)
 
 
+def _is_array(value: Any) -> bool:
+    return not isinstance(value, Tensor) and hasattr(value, "__array__")
+
+
 def _batch(raw: Any, number: int) -> Samples:
     if isinstance(raw, Mapping):
         samples = _from_mapping(raw, number)
@@ -96,7 +105,8 @@ def _batch(raw: Any, number: int) -> Samples:
         got = type(raw).__name__ + (f" of {len(raw)}" if isinstance(raw, tuple | list) else "")
         raise TypeError(
             f"batch {number} of data must be (x, labels) with labels a tensor, or a mapping with "
-            f"'labels'; got {got}. Labels are needed"
+            f"'labels'; got {got}. Labels are needed; one pair is a tuple (x, y), a list "
+            "holds batches"
         )
     _check_batch(samples, number)
     return samples
@@ -124,7 +134,10 @@ def _check_batch(samples: Samples, number: int) -> None:
                 f"{name} in batch {number} of data must be a tensor; got {type(value).__name__}"
             )
         if value.ndim == 0:
-            raise ValueError(f"{name} in batch {number} of data must have samples in front; got ()")
+            raise ValueError(
+                f"{name} in batch {number} of data must have samples in front; got () (single "
+                "samples? Stack them, or give a Dataset)"
+            )
         if len(value) != len(samples.labels):
             raise ValueError(
                 f"{name} and labels in batch {number} of data must have the same length; got "

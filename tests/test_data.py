@@ -3,6 +3,7 @@
 from collections import UserDict
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
@@ -122,3 +123,8 @@ def test_only_iterators_are_read_once():
     assert is_one_shot(batch for batch in batches())
     assert is_one_shot(iter(batches()))
     assert not any(map(is_one_shot, (batches(), (X, Y), DataLoader(TensorDataset(X, Y)))))
+
+
+def test_numpy_labels_of_a_pair_are_named():
+    with pytest.raises(TypeError, match=r"data\[1\], the labels .* got ndarray: torch.as_tensor"):
+        collect((torch.ones(3, 2), np.array([0, 1, 2])))

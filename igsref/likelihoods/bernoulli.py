@@ -1,6 +1,6 @@
 """Independent yes-or-no outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Float64
@@ -13,7 +13,7 @@ from igsref.likelihoods.protocol import check_spread, identity, like_logits
 class Bernoulli:
     """Independent sigmoid outputs; with one logit f the same as softmax over (0, f)."""
 
-    name: str = "bernoulli"
+    name: str = field(default="bernoulli", init=False)
 
     def check_logits(self, logits: Float[Tensor, "samples outputs"]) -> None:
         """No logit further from 0 than exp can tell."""

@@ -1,6 +1,6 @@
 """Softmax classification: differences of logits, and the closed Cholesky factor of their metric."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Float64
@@ -16,14 +16,15 @@ _LOOSEST = 1e-2
 class Categorical:
     """Softmax over C ≥ 2 classes; labels are class indices or class probabilities."""
 
-    name: str = "categorical"
+    name: str = field(default="categorical", init=False)
 
     def check_logits(self, logits: Float[Tensor, "samples classes"]) -> None:
         """C ≥ 2, and no two logits of a sample further apart than exp can tell."""
         if logits.shape[1] < 2:
             raise ValueError(
                 "logits must have C ≥ 2 classes for the categorical likelihood; got "
-                f"{tuple(logits.shape)}. One logit for two classes is likelihood='bernoulli'"
+                f"{tuple(logits.shape)}. One logit for two classes is likelihood='bernoulli', "
+                "a regression likelihood='gaussian'"
             )
         check_spread(logits.amax(dim=1) - logits.amin(dim=1), "a largest difference of")
 
@@ -153,7 +154,8 @@ def _one_hot(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "samples clas
     if labels.shape != shape[:1]:
         raise ValueError(
             f"integer labels must have shape ({shape[0]},), one class per sample; "
-            f"got {tuple(labels.shape)}"
+            f"got {tuple(labels.shape)} (one-hot rows: labels.argmax(1); a column: "
+            "labels.squeeze(1))"
         )
     labels = labels.long()  # unsigned ones do not compare
     bad = ((labels < 0) | (labels >= shape[1])).nonzero()
@@ -161,7 +163,7 @@ def _one_hot(labels: Tensor, shape: torch.Size) -> Float64[Tensor, "samples clas
         first = int(bad[0, 0])
         raise ValueError(
             f"labels must lie in 0..{shape[1] - 1} for {shape[1]} classes; "
-            f"labels[{first}] is {int(labels[first])}"
+            f"labels[{first}] is {int(labels[first])} (samples without a label must be left out)"
         )
     return torch.nn.functional.one_hot(labels, shape[1]).double()
 

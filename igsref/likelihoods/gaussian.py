@@ -1,6 +1,6 @@
 """Regression with the square loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -12,7 +12,7 @@ from igsref.likelihoods.protocol import identity, like_logits
 class Gaussian:
     """Unit-variance Gaussian outputs: the square loss ½‖f − y‖²; targets of the logits' shape."""
 
-    name: str = "gaussian"
+    name: str = field(default="gaussian", init=False)
 
     def check_logits(self, logits: Float[Tensor, "samples outputs"]) -> None:
         """Every finite output will do."""

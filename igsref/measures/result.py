@@ -67,7 +67,11 @@ class Result:
         )
 
     def heaviest(self, count: int = _HEAVIEST) -> list[tuple[int, float]]:
-        """(sample, share of the IGS) of the samples that carry most of it, heaviest first."""
+        """(sample, share of the IGS) of the samples that carry most of it, heaviest first.
+
+        Samples are counted from 0 in the order in which the data came (a loader that shuffles
+        gives another order each time).
+        """
         order = self.per_sample.argsort(descending=True, stable=True)[:count]
         total = float(self.per_sample.sum())
         shares = self.per_sample[order] / total if total > 0 else self.per_sample[order]
@@ -136,9 +140,10 @@ class Result:
     def _parameters_text(self) -> str:
         if self.num_parameters == self.full_num_parameters:
             return f"{self.num_parameters} parameters"
+        bound = "the same for" if self.saturated else "a lower bound for"
         return (
             f"{self.num_parameters} of {self.full_num_parameters} parameters: "
-            "a lower bound for the whole network"
+            f"{bound} the whole network"
         )
 
     def _heaviest_text(self) -> str:

@@ -65,3 +65,9 @@ def test_the_largest_logit_difference_is_the_last_that_float64_exponentiates():
     check_spread(size, "a size of")
     assert bool(size.exp().isfinite())
     assert not bool((size + 1).exp().isfinite())
+
+
+@pytest.mark.parametrize("likelihood", [igsref.Categorical, igsref.Bernoulli, igsref.Gaussian])
+def test_a_likelihood_takes_no_argument_that_could_be_meant_for_a_scale(likelihood):
+    with pytest.raises(TypeError, match="positional argument"):
+        likelihood(0.1)
