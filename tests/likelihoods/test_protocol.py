@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import igsref
 from igsref.likelihoods import LIKELIHOODS, Likelihood, find_likelihood
 from igsref.likelihoods.protocol import LARGEST_LOGIT_DIFFERENCE, check_spread
 from tests.closeness import EPS, assert_within
