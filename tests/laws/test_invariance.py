@@ -19,7 +19,7 @@ from igsref.transforms.symmetries import hidden_widths, permute_nodes, scale_lay
 from tests.assertions import assert_in_order, assert_same_igs
 from tests.strategies import SEEDS, gaussian, mlp, relu_networks
 
-CASES = settings(max_examples=60, deadline=None)
+CASES = settings(max_examples=50, deadline=None)
 
 
 @pytest.fixture(autouse=True)
