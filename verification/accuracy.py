@@ -33,6 +33,7 @@ class Comparison:
 
     kind: str
     seed: int
+    num_samples: int
     error: float
     stated: float
     ceiling_error: float
@@ -61,6 +62,7 @@ def compare(kind: str, seed: int) -> Comparison:
     return Comparison(
         kind,
         seed,
+        num_samples=result.num_samples,
         error=_relative(abs(result.value - value), value),
         stated=_relative(result.rounding_error, result.value),
         ceiling_error=abs(result.ceiling / to_float(exact.ceiling) - 1),

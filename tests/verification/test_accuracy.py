@@ -53,10 +53,14 @@ def test_ceiling_is_right_to_the_accuracy_of_the_logits(comparisons):
     assert max(c.ceiling_error for c in comparisons) < 30 * 8 * 2**-52
 
 
-def test_full_batch_and_per_sample_terms_are_right_unless_it_warns(comparisons):
-    settled = [c for c in comparisons if not c.warned]
-    assert max(c.full_batch_error for c in settled) < RIGHT
-    assert max(c.per_sample_error for c in settled) < RIGHT
+def test_full_batch_is_right_unless_it_warns(comparisons):
+    assert max(c.full_batch_error for c in comparisons if not c.warned) < RIGHT
+
+
+def test_per_sample_terms_are_within_the_stated_rounding(comparisons):
+    """A term is N·e_i, and the stated rounding bounds Σ|δe_i|; the largest term is ≥ the value."""
+    settled = [c for c in comparisons if c.rank_is_right]
+    assert all(c.per_sample_error <= c.num_samples * c.stated for c in settled)
 
 
 @pytest.mark.parametrize("seed", [6, 8])
