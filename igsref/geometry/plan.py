@@ -20,7 +20,7 @@ class Plan:
 
     num_samples N, num_classes C, num_rows n of the reduced factor, num_parameters m.
     bytes_needed: peak of the route, predicted. bytes_available: budget, or what is free now.
-    seconds: expected on two cores, within a factor of about three.
+    seconds: a guess of the order of magnitude, on two idle cores.
     """
 
     num_samples: int
@@ -66,7 +66,7 @@ def plan(
         DENSE,
         dense_bytes(rows, columns),
         check_budget(memory, problem.function.device),
-        _dense_seconds(rows, columns),
+        _dense_seconds(problem.num_samples, rows, columns),
     )
 
 
@@ -77,9 +77,12 @@ def dense_bytes(rows: int, columns: int) -> int:
     return FLOAT64_BYTES * (2 * rows * columns + 6 * small * max(small, rows)) + chunk
 
 
-def _dense_seconds(rows: int, columns: int) -> float:
+def _dense_seconds(samples: int, rows: int, columns: int) -> float:
+    """Jacobian, factorisations, and the rounding estimate's residual of every sample."""
     small, large = sorted((rows, columns))
-    return 0.02 + rows * columns / _ROW_ENTRIES + (2 * small**2 * large + 6 * small**3) / _FLOPS
+    factorisations = 2 * small**2 * large + 6 * small**3
+    residuals = 10 * samples * rows * small
+    return 0.02 + rows * columns / _ROW_ENTRIES + (factorisations + residuals) / _FLOPS
 
 
 def require_dense(problem: Problem, memory: int | None) -> None:
