@@ -23,8 +23,8 @@ from igsref.linalg.range import (
     Space,
     Subspace,
     WholeSpace,
+    full_rank_margin,
     graded_qr,
-    inverse_norm,
     lower_triangle,
     pivoted_basis,
 )
@@ -91,7 +91,7 @@ def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
         return Geometry(problem, space, False, 0.0, clear, DENSE)
     triangle = lower_triangle(matrix)
     del matrix
-    margin = 1 / (inverse_norm(triangle) * error) if error > 0 else 0.0
+    margin = full_rank_margin(triangle, error)
     if margin > 1:
         return Geometry(problem, WholeSpace(rows), True, margin, True, DENSE)
     space, clear = _cut(problem, *pivoted_basis(triangle), scales, error)
@@ -100,8 +100,8 @@ def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
 
 def _check_rows(problem: Problem, matrix: Float64[Tensor, "rows params"]) -> None:
     """Refuse derivatives that are not finite; say a word where there are none."""
-    bad = (~torch.isfinite(matrix)).nonzero()
-    if bad.numel():
+    if not bool(torch.isfinite(matrix.sum())) and not bool(torch.isfinite(matrix).all()):
+        bad = (~torch.isfinite(matrix)).nonzero()
         row, column = bad[0].tolist()
         raise ValueError(
             f"derivatives of the logits must be finite; those of sample "

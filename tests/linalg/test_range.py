@@ -9,8 +9,9 @@ from igsref.linalg.range import (
     Space,
     Subspace,
     WholeSpace,
+    full_rank_margin,
     graded_qr,
-    inverse_norm,
+    invert_triangle,
     lower_triangle,
     pivoted_basis,
 )
@@ -106,10 +107,26 @@ def test_pivoted_basis_orders_directions_by_size():
 
 
 @given(seed=SEEDS)
-def test_inverse_norm_bounds_the_smallest_singular_value(seed):
+def test_the_margin_bounds_the_smallest_singular_value(seed):
     triangle = gaussian(seed, 5, 5).tril()
-    assert 1 / inverse_norm(triangle) <= float(torch.linalg.svdvals(triangle)[-1]) * (1 + 1e-9)
+    smallest = float(torch.linalg.svdvals(triangle)[-1])
+    error = 0.1 * smallest
+    margin = full_rank_margin(triangle, error)
+    assert 0 < margin <= 10 * (1 + 1e-9)
+    assert margin >= 10 / 5**0.5 * (1 - 1e-9)  # ‖L⁻¹‖_F ≤ √n ‖L⁻¹‖₂
 
 
-def test_inverse_norm_of_a_singular_triangle_is_infinite():
-    assert inverse_norm(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).double()) == float("inf")
+@pytest.mark.parametrize("error", [0.0, 1e-3, 2.0])
+def test_a_triangle_not_above_its_error_shows_no_full_rank(error):
+    triangle = torch.tensor([[1.0, 0.0], [1.0, 1e-3]]).double()
+    assert full_rank_margin(triangle, error) <= 1
+    assert full_rank_margin(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).double(), 1e-3) == 0.0
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_the_inverse_of_a_triangle(upper):
+    triangle = torch.tensor([[2.0, 0.0], [3.0, 4.0]]).double()
+    triangle = triangle.mT if upper else triangle
+    inverse = invert_triangle(triangle, upper=upper)
+    assert torch.equal(inverse @ triangle, torch.eye(2).double())
+    assert invert_triangle(triangle[:0, :0], upper=upper).shape == (0, 0)
