@@ -1,6 +1,7 @@
 """The result of a measurement: numbers, and what is known about how exact they are."""
 
 import json
+import operator
 from dataclasses import dataclass, fields
 from typing import Any, SupportsIndex
 
@@ -66,13 +67,16 @@ class Result:
             self.value, self.full_batch, self.num_samples, batch_size, replacement=replacement
         )
 
-    def heaviest(self, count: int = _HEAVIEST) -> list[tuple[int, float]]:
+    def heaviest(self, count: SupportsIndex = _HEAVIEST) -> list[tuple[int, float]]:
         """(sample, share of the IGS) of the samples that carry most of it, heaviest first.
 
         Samples are counted from 0 in the order in which the data came (a loader that shuffles
         gives another order each time).
+        Raises ValueError for a negative count, TypeError unless an integer.
         """
-        order = self.per_sample.argsort(descending=True, stable=True)[:count]
+        if operator.index(count) < 0:
+            raise ValueError(f"count must be 0 or more; got {count}")
+        order = self.per_sample.argsort(descending=True, stable=True)[: operator.index(count)]
         total = float(self.per_sample.sum())
         shares = self.per_sample[order] / total if total > 0 else self.per_sample[order]
         return list(zip(order.tolist(), shares.tolist(), strict=True))

@@ -70,3 +70,8 @@ def test_equal_results_only_for_equal_numbers(result):
     model, x, y = architecture("MLP with tanh", 1, 30)
     assert igsref.exact_igs(model, (x, y)) != result
     assert result != "a result"
+
+
+def test_a_negative_count_of_samples_is_refused(result):
+    with pytest.raises(ValueError, match=r"count must be 0 or more; got -1"):
+        result.heaviest(-1)
