@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from igsref.layers import Layer, sequential_layers
 from igsref.randomness import preserved_random_state
 
 LogitPicker = Callable[[Any], Tensor] | str | int | None
@@ -39,7 +40,8 @@ class LogitFunction:
 
     ``parameters`` is θ, ``constants`` all other parameters and the floating-point buffers; both
     name → tensor of the working dtype. ``evaluate(values, args, kwargs)`` gives the logits for
-    values of all of them. ``source`` makes the same function again in another dtype.
+    values of all of them. ``source`` makes the same function again in another dtype. ``layers``,
+    of a sequential network whose output are the logits.
     """
 
     evaluate: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
@@ -47,6 +49,7 @@ class LogitFunction:
     constants: dict[str, Tensor]
     source: Callable[[torch.dtype], "LogitFunction"]
     full_parameter_count: int
+    layers: tuple[Layer, ...] | None = None
 
     def call(self, theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
         """Logits at θ, shape (batch, classes)."""
@@ -103,6 +106,10 @@ def logit_function(
             "MPS has no float64: computing on the CPU instead", RuntimeWarning, stacklevel=2
         )
 
+    layers = None
+    if isinstance(model, nn.Module) and logits is None:
+        layers = sequential_layers(model)
+
     def build(dtype: torch.dtype) -> LogitFunction:
         if isinstance(model, nn.Module):
             call, converted = _module_call(model, dtype), _converted(model, dtype)
@@ -115,7 +122,7 @@ def logit_function(
             return _pick(call(values, *args, **kwargs), logits)
 
         total = sum(values[name].numel() for name in trainable)
-        return LogitFunction(evaluate, theta, constants, build, total)
+        return LogitFunction(evaluate, theta, constants, build, total, layers)
 
     return build(dtype)
 

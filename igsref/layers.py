@@ -1,0 +1,50 @@
+"""What a sequential network is made of: its layers in order, each with the names of its parameters.
+
+Structure is what bounds on the rank of F and the running error analysis read; derivatives never
+need it.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: the module, for its kind and settings, and its parameters' names.
+
+    weight, bias: names of its tensors in θ or among the constants; None where it has none.
+    """
+
+    module: nn.Module
+    weight: str | None
+    bias: str | None
+
+
+def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
+    """The layers of a (nested) ``nn.Sequential`` or of a single layer; None for anything else.
+
+    None too where something but the layers takes part: hooks, a subclass with its own forward,
+    parametrisations, tensors under other names than weight and bias.
+    """
+    first = {id(tensor): name for name, tensor in model.named_parameters()}
+    layers = []
+    for module in _leaves(model):
+        if module is None or _has_hooks(module):
+            return None
+        own = {name: first[id(tensor)] for name, tensor in module.named_parameters(recurse=False)}
+        if not set(own) <= {"weight", "bias"} or type(module).__module__.split(".")[0] != "torch":
+            return None
+        layers.append(Layer(module, own.get("weight"), own.get("bias")))
+    return tuple(layers)
+
+
+def _leaves(module: nn.Module) -> list[nn.Module | None]:
+    """Modules without children in the order in which they are called; None for other containers."""
+    if type(module) is nn.Sequential and not _has_hooks(module):
+        return [leaf for child in module for leaf in _leaves(child)]
+    return [None] if next(module.children(), None) is not None else [module]
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
