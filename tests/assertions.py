@@ -9,7 +9,7 @@ def assert_same_igs(before: Result, after: Result, *, agreement: float = FLOAT_A
     """Values and G agree to a share of the value plus what both state of their own rounding."""
     allowed = agreement * before.value + before.rounding_error + after.rounding_error
     for name in ("value", "full_batch"):
-        got, expected = getattr(after, name), getattr(before, name)
+        got, expected = float(getattr(after, name)), float(getattr(before, name))
         assert abs(got - expected) <= allowed, (
             f"{name} moved from {expected!r} to {got!r}, by {abs(got - expected):.3g}; "
             f"allowed {allowed:.3g}"
@@ -17,8 +17,10 @@ def assert_same_igs(before: Result, after: Result, *, agreement: float = FLOAT_A
 
 
 def assert_in_order(result: Result) -> None:
-    """0 ≤ value ≤ ceiling, per sample too; saturation in [0, 1]."""
-    assert 0 <= result.value <= result.ceiling
+    """0 ≤ lower ≤ value ≤ upper ≤ ceiling, of G too; terms per sample; saturation; ranks."""
+    assert 0 <= result.lower <= result.value <= result.upper <= result.ceiling
+    assert 0 <= result.full_batch.lower <= result.full_batch.upper <= result.ceiling
+    assert result.rank_lower <= result.rank_upper
     assert 0 <= result.saturation <= 1
     assert bool((result.per_sample >= 0).all())
     assert bool((result.per_sample <= result.sample_ceiling).all())

@@ -66,7 +66,7 @@ def compare(kind: str, seed: int) -> Comparison:
         error=_relative(abs(result.value - value), value),
         stated=_relative(result.rounding_error, result.value),
         ceiling_error=abs(result.ceiling / to_float(exact.ceiling) - 1),
-        full_batch_error=_relative(abs(result.full_batch - to_float(exact.full_batch)), value),
+        full_batch_error=_relative(abs(float(result.full_batch) - to_float(exact.full_batch)), value),
         per_sample_error=_relative(worst, max(per_sample)),
         rank_is_right=result.rank == exact.rank,
         saturated=result.saturated,

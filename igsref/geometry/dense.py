@@ -10,27 +10,25 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from igsref.curvature.factor import apply_root, differences
+from igsref.curvature.factor import differences
+from igsref.curvature.rank_bound import RankBound, rank_bound
+from igsref.enclosure import Grade
 from igsref.geometry.plan import DENSE, require_dense
-from igsref.jacobian.rounding import estimate_rounding
+from igsref.jacobian.rounding import estimate_logit_error, estimate_rounding
+from igsref.linalg.assess import Assessment, assess
+from igsref.linalg.bracket import Bracket, Vectors, bracket, whole
 from igsref.linalg.equilibrate import equilibrate_
-from igsref.linalg.range import (
-    Space,
-    Subspace,
-    WholeSpace,
-    full_rank_margin,
-    graded_qr,
-    lower_triangle,
-    pivoted_basis,
-)
+from igsref.linalg.orthogonal import full_rank_margin, lower_triangle
+from igsref.linalg.range import Space, Subspace, WholeSpace, find_range
+from igsref.linalg.rounding import UNIT
 from igsref.problem import Problem
 
-_UNIT = 2.0**-53
 _FAR_ABOVE = 1e3
 _FAR_BELOW = 10.0
 _WORTH_A_COPY = 0.9
@@ -46,6 +44,9 @@ class Geometry:
     clear_rank: no direction stands less than 1,000 times above the estimated rounding or less
         than 10 times below. Otherwise the spectrum runs into rounding, and may go on below it.
     route: how it was computed.
+    row_error: of the scaled D, e_j ‖x‖ for a product of row j with x.
+    rank_upper: F has at most this rank, and why. logit_error: bounds, (N, C).
+    grade: whether row_error and logit_error are proven or estimated.
     """
 
     problem: Problem
@@ -54,10 +55,36 @@ class Geometry:
     margin: float
     clear_rank: bool
     route: str
+    row_error: Float64[Tensor, " rows"]
+    rank_upper: RankBound
+    logit_error: Float64[Tensor, "samples classes"]
+    grade: Grade
 
     def energy(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, " k"]:
         """‖P V_j‖² of right-hand sides in data space."""
         return self.space.energy(vectors)
+
+    def bracket(self, vectors: Vectors) -> Bracket:
+        """lower ≤ ‖P V‖_F² ≤ upper for the columns of V, of exact factors and these floats."""
+        if self.saturated:
+            return whole(vectors)
+        if self.assessment is None:
+            return Bracket(0.0, whole(vectors).upper if self.rank_upper.value else 0.0, 0.0)
+        return bracket(self.assessment, vectors, self.rank_upper.value)
+
+    @cached_property
+    def assessment(self) -> Assessment | None:
+        """How far the space is known; None where there is nothing to know."""
+        if not isinstance(self.space, Subspace) or self.space.dimension == 0:
+            return None
+        return assess(self.space, self.row_error)
+
+    @property
+    def rank_lower(self) -> int:
+        """F has at least this rank."""
+        if self.assessment is None:
+            return self.space.dimension
+        return self.assessment.rank
 
     def leverage(self) -> Float64[Tensor, "samples rows_per_sample"]:
         """Leverage scores of the rows of A; they add up to rank A = rank F."""
@@ -83,19 +110,39 @@ def dense_geometry(problem: Problem, *, memory: int | None = None) -> Geometry:
     matrix = _without_zero_columns(matrix)
     scales = equilibrate_(matrix)
     rows, columns = matrix.shape
-    error = (rounding.relative + 4 * rows**0.5 * _UNIT) * float(matrix.norm())
-    if rows > columns:
-        orthonormal, triangle = torch.linalg.qr(matrix)
-        basis, size = pivoted_basis(triangle)
-        space, clear = _cut(problem, orthonormal @ basis, size, scales, error)
-        return Geometry(problem, space, False, 0.0, clear, DENSE)
-    triangle = lower_triangle(matrix)
-    del matrix
-    margin = full_rank_margin(triangle, error)
-    if margin > 1:
-        return Geometry(problem, WholeSpace(rows), True, margin, True, DENSE)
-    space, clear = _cut(problem, *pivoted_basis(triangle), scales, error)
-    return Geometry(problem, space, False, margin, clear, DENSE)
+    if rows <= columns:
+        matrix = lower_triangle(matrix)
+    row_error = _row_error(rounding.relative, matrix)
+    cut = float(row_error.norm())
+    margin = full_rank_margin(matrix, cut) if rows <= columns else 0.0
+    space: Space = WholeSpace(rows)
+    clear = True
+    if margin <= 1:
+        root = problem.likelihood.root(problem.logits)
+        space, sizes = find_range(matrix, root / scales.view(len(root), 1, -1), cut)
+        clear = _is_clear(sizes, cut)
+    return Geometry(
+        problem,
+        space,
+        saturated=margin > 1,
+        margin=margin,
+        clear_rank=clear,
+        route=DENSE,
+        row_error=row_error,
+        rank_upper=rank_bound(problem),
+        logit_error=estimate_logit_error(problem),
+        grade="estimated",
+    )
+
+
+def _row_error(relative: float, matrix: Float64[Tensor, "rows k"]) -> Float64[Tensor, " rows"]:
+    """Of rows known to a relative error, after a QR: its 4√n u is generous, not proven."""
+    return (relative + 4 * len(matrix) ** 0.5 * UNIT) * matrix.norm(dim=1)
+
+
+def _is_clear(sizes: Float64[Tensor, " p"], cut: float) -> bool:
+    """Nothing stands shortly above the error or shortly below."""
+    return not bool(((sizes < _FAR_ABOVE * cut) & (sizes > cut / _FAR_BELOW)).any())
 
 
 def _check_rows(problem: Problem, matrix: Float64[Tensor, "rows params"]) -> None:
@@ -130,23 +177,3 @@ def _name_of(problem: Problem, column: int) -> str:
             return f"{name}[{column}] (flattened)"
         column -= value.numel()
     raise IndexError(column)
-
-
-def _cut(
-    problem: Problem,
-    basis: Float64[Tensor, "rows k"],
-    size: Float64[Tensor, " k"],
-    scales: Float64[Tensor, " rows"],
-    error: float,
-) -> tuple[Subspace, bool]:
-    """Keep the directions of D above the error, and go on from range(D) to range(A).
-
-    Also whether the cut is clear: nothing stands shortly above the error or shortly below.
-    """
-    rank = int((size > error).sum())
-    shortly = (size < _FAR_ABOVE * error) & (size > error / _FAR_BELOW)
-    own = apply_root(problem, basis[:, :rank] / scales[:, None])
-    weight = apply_root(problem, (1 / scales)[:, None]).abs()[:, 0]
-    orthonormal, triangle, pivots = graded_qr(own)
-    space = Subspace(orthonormal, triangle, (error / size[:rank])[pivots], weight)
-    return space, not bool(shortly.any())

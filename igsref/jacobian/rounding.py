@@ -72,22 +72,15 @@ def estimate_rounding(
     return Rounding(relative, noise & suspect)
 
 
-def ceiling_rounding(problem: Problem, *, seed: int = 0) -> Float64[Tensor, " samples"]:
-    """How far rounding of the logits may move each sample's ceiling uᵀΛ⁺u: an estimate, (N,).
+def estimate_logit_error(problem: Problem, *, seed: int = 0) -> Float64[Tensor, "samples classes"]:
+    """How far rounding may have moved the logits: an estimate, (N, C).
 
-    The ceiling is evaluated at perturbed logits, and at logits moved by their last place.
+    Their change at perturbed parameters, constants and inputs, the largest of a sample for all its
+    classes, with the safety factor; and their last place.
     """
-    ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
-    own = 2 * _UNIT * (1 + problem.logits.abs())
-    label = problem.targets == problem.targets.amax(dim=1, keepdim=True)
-    signs = torch.where(label, 1.0, -1.0)
-
-    def change(logits: Tensor) -> Tensor:
-        return (problem.likelihood.ceiling(logits, problem.targets) - ceiling).abs()
-
-    passed = [change(moved.at(moved.function.parameters)) for moved in _perturbed(problem, seed)]
-    stored = [change(problem.logits + sign * own * signs) for sign in (1.0, -1.0)]
-    return 2 * _SAFETY * (torch.maximum(*passed) + torch.maximum(*stored))
+    up, down = (moved.at(moved.function.parameters) for moved in _perturbed(problem, seed))
+    change = torch.maximum((up - problem.logits).abs(), (down - problem.logits).abs())
+    return _SAFETY * change.amax(dim=1, keepdim=True) + 2 * _UNIT * problem.logits.abs()
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from igsref.likelihoods.protocol import check_spread, identity, like_logits
+from igsref.likelihoods.protocol import (
+    UNIT,
+    OutputError,
+    check_spread,
+    identity,
+    like_logits,
+    relative_probability_error,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,24 @@ class Bernoulli:
     ) -> Float[Tensor, "N C"]:
         """v = (p − y)/√(p(1−p)) = (1−y) e^{f/2} − y e^{−f/2}."""
         return (1 - targets) * (logits / 2).exp() - targets * (-logits / 2).exp()
+
+    def output_error(
+        self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"], error: Tensor
+    ) -> OutputError:
+        """For exact logits within ``error``, (N, C): each output as two classes with logits 0, f.
+
+        |Δp| ≤ r min(p, 1 − p), so |Δp|/√(p(1−p)) ≤ r e^{−|f|/2}; p(1−p) moves by a factor within
+        (1 ± r)². Powers of e of f/2, and with them v and the root, are good to (|f| + 8) u.
+        """
+        r = relative_probability_error(error)
+        epsilon = 4 * UNIT * (logits.abs().amax(dim=1) + 8)
+        size = (1 - targets) * (logits / 2).exp() + targets * (-logits / 2).exp()
+        moved = r * (-logits.abs() / 2).exp().norm(dim=1)
+        logit_part, root_part = 2 * r + r.square(), 2 * epsilon + epsilon.square()
+        return OutputError(
+            (moved + 2 * epsilon * size.norm(dim=1)) * (1 + 4 * epsilon),
+            logit_part + root_part + logit_part * root_part,
+        )
 
     def loss(
         self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"]

@@ -6,7 +6,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from igsref.likelihoods.protocol import check_finite, check_spread
+from igsref.likelihoods.protocol import (
+    UNIT,
+    OutputError,
+    check_finite,
+    check_spread,
+    relative_probability_error,
+)
 
 _LOOSEST = 1e-2
 """A sum of class probabilities further from 1 is refused in every dtype."""
@@ -61,12 +67,52 @@ class Categorical:
         v_k = a_k (q_ref + Σ_{j>k} q_j) − q_k √(t_k / t_{k-1}) / √p_k, a_k = √(p_k/(t_k t_{k-1})):
         for a hard label one of the two terms is zero, so that nothing cancels.
         """
+        behind, own = self._residual_terms(logits, targets)
+        return behind - own
+
+    def output_error(
+        self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"], error: Tensor
+    ) -> OutputError:
+        """For exact logits within ``error``, (N, C).
+
+        Let r bound the relative error of p. Then |Δp_c| ≤ r min(p_c, 1 − p_c), since Δp sums to 0,
+        and ‖L⁻¹Δp'‖² = Σ Δp_c²/p_c. As xᵀΛx = ½ Σ p_c p_d (x_c − x_d)², Λ moves by a factor
+        within (1 ± r)². The entries of L and v themselves are computed to ε relative (below), so L
+        in its own metric, and v through L⁻¹, to κ ε, κ = ‖|L⁻¹||L|‖_F: |L⁻¹||L| = 2 L⁻¹ diag(L) − I
+        has entries 2 √(p_j p_k t_k / (t_{j−1} t_j t_{k−1})) below its unit diagonal.
+
+        ε: log p is good to (spread + C + 7) u in absolute terms (a difference of logits, log1p of
+        a sum), so p and its tails are to (spread + 2C + 12) u; an entry has at most 4 of them.
+        """
+        r = relative_probability_error(error)
+        log_p = _log_softmax(logits)
+        p, classes = log_p.exp(), logits.shape[1]
+        epsilon = 4 * UNIT * (logits.amax(dim=1) - logits.amin(dim=1) + 2 * classes + 12)
+        smaller = torch.minimum(p, _others(p))
+        moved = r * (smaller * (-0.5 * log_p).exp()).norm(dim=1)
+        behind, own = self._residual_terms(logits, targets)
+        kappa = self._root_condition(logits) * epsilon
+        evaluated = epsilon * (behind + own).norm(dim=1) + kappa * (behind - own).norm(dim=1)
+        logit_part, root_part = 2 * r + r.square(), 2 * kappa + kappa.square()
+        return OutputError(
+            (moved + evaluated) * (1 + 4 * kappa),
+            logit_part + root_part + logit_part * root_part,
+        )
+
+    def _root_condition(self, logits: Tensor) -> Float[Tensor, "N"]:
+        """A bound on κ = ‖|L⁻¹||L|‖_F, whose entries are products of one by row, one by column."""
+        root_p, tail, before = self._sorted(logits)
+        by_row = root_p / (before * tail).sqrt()
+        by_column = root_p * (tail / before).sqrt()
+        return tail.shape[1] ** 0.5 + 2 * by_row.norm(dim=1) * by_column.norm(dim=1)
+
+    def _residual_terms(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         root_p, tail, before = self._sorted(logits)
         order = logits.argsort(dim=1, descending=True, stable=True)
         sorted_targets = targets.gather(1, order)
         q = sorted_targets[:, 1:]
         behind = sorted_targets[:, :1] + _after(q)
-        return root_p * behind / (tail * before).sqrt() - q * (tail / before).sqrt() / root_p
+        return root_p * behind / (tail * before).sqrt(), q * (tail / before).sqrt() / root_p
 
     def loss(
         self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"]

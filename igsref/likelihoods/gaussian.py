@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from igsref.likelihoods.protocol import identity, like_logits
+from igsref.likelihoods.protocol import UNIT, OutputError, identity, like_logits
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Gaussian:
     ) -> Float[Tensor, "N C"]:
         """v = f − y."""
         return logits - targets
+
+    def output_error(
+        self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"], error: Tensor
+    ) -> OutputError:
+        """For exact logits within ``error``, (N, C): v moves with them, Λ does not."""
+        rounded = 2 * UNIT * (logits - targets).norm(dim=1)
+        return OutputError(error.norm(dim=1) + rounded, torch.zeros_like(rounded))
 
     def loss(
         self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"]

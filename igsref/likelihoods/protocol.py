@@ -1,12 +1,27 @@
 """The face that every likelihood shows, and the checks that they share."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 LARGEST_LOGIT_DIFFERENCE = 709.0
 """exp(709) is the last power of e that float64 can hold."""
+
+
+UNIT = 2.0**-53
+
+
+class OutputError(NamedTuple):
+    """What is left open by logits and functions of them that are known to rounding only.
+
+    residual: ‖exact v − computed v‖, both whitened by the computed root, (N,).
+    metric: η, (1 − η)·L Lᵀ ≤ exact Λ ≤ (1 + η)·L Lᵀ for the computed root L, (N,).
+    """
+
+    residual: Float[Tensor, " samples"]
+    metric: Float[Tensor, " samples"]
 
 
 @runtime_checkable
@@ -36,6 +51,10 @@ class Likelihood(Protocol):
 
     def residual(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Whitened residual v, shape (N, R)."""
+        ...
+
+    def output_error(self, logits: Tensor, targets: Tensor, error: Tensor) -> OutputError:
+        """Bounds for exact logits within ``error`` of these, (N, C)."""
         ...
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -105,3 +124,8 @@ def like_logits(labels: Tensor, shape: torch.Size) -> Tensor:
         )
     check_finite(labels)
     return labels
+
+
+def relative_probability_error(error: Tensor) -> Float[Tensor, " samples"]:
+    """r with |exact p_c − p_c| ≤ r·p_c, also of 1 − p_c: log p moves by at most 2 max|Δf|."""
+    return torch.expm1(2 * error.amax(dim=1))

@@ -10,13 +10,15 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
-from igsref.jacobian.rounding import ceiling_rounding
+from igsref.likelihoods.protocol import OutputError
+from igsref.linalg.bracket import Bracket, in_blocks, in_columns
+from igsref.measures.outputs import ceiling_end, enclose, output_error
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions
 
-_EPSILON = 2.0**-52
 _WORTH_A_WARNING = 1e-6
 _EXCESS = 1e-9
 
@@ -48,22 +50,27 @@ def exact_igs(
     residuals = problem.residuals()
     ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
     _check_ceiling(ceiling * problem.num_samples)
+    outputs = output_error(geometry)
     energy = ceiling if geometry.saturated else geometry.space.block_energy(residuals)
-    uncertain = ceiling_rounding(problem)
-    energy = _below_ceiling(energy, ceiling, uncertain)
-    total = energy.sum()
-    mean = float(geometry.energy(residuals.flatten()[:, None])[0]) / problem.num_samples
-    share = torch.where(ceiling > 0, energy / ceiling, 1.0)
-    rounding = _rounding_error(geometry, energy, ceiling) + float((share * uncertain).sum())
-    _warn_of_rounding(rounding, float(total), geometry)
+    energy = _below_ceiling(energy, ceiling, outputs)
+    inside = geometry.bracket(in_blocks(residuals))
+    bounds = enclose(float(energy.sum()), inside, outputs, geometry.grade)
+    rounding = _rounding_error(geometry, bounds, inside, outputs)
+    _warn_of_rounding(rounding, bounds.value, geometry)
     return Result(
-        value=float(total),
-        ceiling=float(ceiling.sum()),
+        lower=bounds.lower,
+        value=bounds.value,
+        upper=bounds.upper,
+        grade=bounds.grade,
+        ceiling=ceiling_end(residuals, outputs),
         saturated=geometry.saturated,
         rank=geometry.space.dimension,
+        rank_lower=geometry.rank_lower,
+        rank_upper=geometry.rank_upper.value,
+        rank_source=geometry.rank_upper.source,
         clear_rank=geometry.clear_rank,
         rounding_error=rounding,
-        full_batch=mean,
+        full_batch=full_batch(geometry, residuals, outputs, bounds.upper),
         loss=float(problem.likelihood.loss(problem.logits, problem.targets).mean()),
         num_samples=problem.num_samples,
         num_classes=problem.num_classes,
@@ -78,6 +85,17 @@ def exact_igs(
     )
 
 
+def full_batch(
+    geometry: Geometry, residuals: Tensor, outputs: OutputError, most: float
+) -> Enclosure:
+    """G = ḡ F⁺ ḡᵀ = ‖P Σ_i v_i‖²/N ≤ IGS ≤ most, ḡ the full-batch gradient."""
+    together = residuals.flatten()[:, None]
+    inside = geometry.bracket(in_columns([together]))
+    value = float(geometry.energy(together)[0])
+    total = enclose(value, inside, outputs, geometry.grade)
+    return combined((1 / len(residuals), total)).capped(most)
+
+
 def _check_ceiling(ceiling: Tensor) -> None:
     if not bool(torch.isfinite(ceiling.sum())):
         heaviest = int(ceiling.argmax())
@@ -87,9 +105,10 @@ def _check_ceiling(ceiling: Tensor) -> None:
         )
 
 
-def _below_ceiling(energy: Tensor, ceiling: Tensor, uncertain: Tensor) -> Tensor:
+def _below_ceiling(energy: Tensor, ceiling: Tensor, outputs: OutputError) -> Tensor:
     """Energies clamped at their ceilings, which they may exceed by rounding only."""
-    excess = energy - ceiling * (1 + _EXCESS) - uncertain
+    allowed = (ceiling.sqrt() * (1 + _EXCESS) + 2 * outputs.residual).square()
+    excess = energy - allowed * (1 + 2 * outputs.metric)
     if bool((excess > 0).any()) or not bool(torch.isfinite(energy).all()):
         worst = int(excess.argmax())
         raise ArithmeticError(
@@ -99,15 +118,16 @@ def _below_ceiling(energy: Tensor, ceiling: Tensor, uncertain: Tensor) -> Tensor
     return torch.minimum(energy, ceiling)
 
 
-def _rounding_error(geometry: Geometry, energy: Tensor, ceiling: Tensor) -> float:
-    """The wider side of what rounding leaves open; directions hidden by it reach the ceiling."""
-    problem = geometry.problem
-    value = float(energy.sum())
-    smaller, larger = geometry.space.block_rounding(problem.residuals())
-    below = min(value, float(smaller.sum()))
-    room = float((ceiling - energy).sum())
-    above = min(room, float(larger.sum()) if geometry.clear_rank else torch.inf)
-    return max(below, above) + value * _EPSILON * problem.num_rows**0.5
+def _rounding_error(
+    geometry: Geometry, bounds: Enclosure, inside: Bracket, outputs: OutputError
+) -> float:
+    """The wider side of what rounding leaves open, if a clear rank is the rank."""
+    upper = bounds.upper
+    if geometry.clear_rank and geometry.space.dimension == 0:
+        return 0.0
+    if geometry.clear_rank:
+        upper = min(upper, enclose(bounds.value, inside.at_rank(), outputs, bounds.grade).upper)
+    return max(bounds.value - bounds.lower, upper - bounds.value)
 
 
 def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None:

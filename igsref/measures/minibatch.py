@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex, Unpack
 import torch
 from torch import Tensor
 
+from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.dense import Geometry
 from igsref.problem import ProblemOptions
@@ -21,9 +22,14 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def minibatch_igs(
-    igs: float, full_batch: float, num_samples: int, batch_size: SupportsIndex, *, replacement: bool
-) -> float:
-    """IGS_b in closed form for uniform batches.
+    igs: Enclosure,
+    full_batch: Enclosure,
+    num_samples: int,
+    batch_size: SupportsIndex,
+    *,
+    replacement: bool,
+) -> Enclosure:
+    """IGS_b in closed form for uniform batches, with an enclosure: all weights are ≥ 0, G ≤ IGS.
 
     With replacement IGS/b + (1 − 1/b) G; without IGS (N−b)/(b(N−1)) + G N(b−1)/(b(N−1)), so that
     b = 1 gives the IGS and b = N gives G. Cutting an epoch into batches is "without" only if b
@@ -32,15 +38,17 @@ def minibatch_igs(
     Raises TypeError unless batch_size is an integer, ValueError for b < 1 or for b > N without
     replacement.
 
-    >>> [minibatch_igs(8.0, 2.0, 4, b, replacement=False) for b in (1, 2, 4)]
+    >>> igs, full = (Enclosure(x, x, x, "verified") for x in (8.0, 2.0))
+    >>> [float(minibatch_igs(igs, full, 4, b, replacement=False)) for b in (1, 2, 4)]
     [8.0, 4.0, 2.0]
     """
     b, n = _checked_size(batch_size, num_samples, replacement), num_samples
     if replacement:
-        return igs / b + (1 - 1 / b) * full_batch
+        return combined((1 / b, igs), (1 - 1 / b, full_batch)).capped(igs.upper)
     if n == 1:
         return igs
-    return igs * ((n - b) / (b * (n - 1))) + full_batch * (n * (b - 1) / (b * (n - 1)))
+    own, together = (n - b) / (b * (n - 1)), n * (b - 1) / (b * (n - 1))
+    return combined((own, igs), (together, full_batch)).capped(igs.upper)
 
 
 def _checked_size(batch_size: SupportsIndex, num_samples: int, replacement: bool) -> int:

@@ -2,13 +2,14 @@
 
 import json
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, SupportsIndex
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.enclosure import Enclosure, Grade
 from igsref.measures.minibatch import minibatch_igs
 
 _HEAVIEST = 10
@@ -18,26 +19,38 @@ _HEAVIEST = 10
 class Result:
     """IGS of a model on data (equation 6), with everything that came with it.
 
-    value: IGS = (1/N) Σ g_i F⁺ g_iᵀ. ceiling: Σ uᵀΛ⁺u, the value of a saturated network, which
-        depends on the losses alone; value ≤ ceiling always.
+    value: IGS = (1/N) Σ g_i F⁺ g_iᵀ. lower ≤ value ≤ upper ≤ ceiling: where the exact IGS of the
+        very floats lies; grade: "verified", proven, or "estimated", resting on an estimate of
+        rounding. Only a rank that is known keeps upper below the ceiling.
+    ceiling: Σ uᵀΛ⁺u, the value of a saturated network, which depends on the losses alone (the
+        upper end of its own enclosure).
     saturated: the reduced factor has full row rank by a margin above the estimated rounding of
-        the Jacobian; then value = ceiling, whatever the landscape.
-    rank: of F, numerical. clear_rank: whether a gap in the spectrum sets it off from rounding.
-    rounding_error: estimated uncertainty of value by rounding, absolute. It is an estimate, not a
-        bound; without a clear rank it reaches up to the ceiling.
-    per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value. sample_ceiling: of each, (N,).
-    full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient. loss: mean training loss, in nats.
+        the Jacobian; then the IGS is the ceiling, whatever the landscape.
+    rank: of F, numerical. rank_lower ≤ exact rank ≤ rank_upper, of the same grade; rank_source:
+        what the upper end comes from. clear_rank: whether a gap in the spectrum sets the
+        numerical rank off from rounding.
+    rounding_error: what rounding leaves of value open, absolute, if a clear rank is the rank. An
+        estimate, not a bound; without a clear rank it reaches up to the ceiling.
+    per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value to rounding.
+    sample_ceiling: of each, (N,). loss: mean training loss, in nats.
+    full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient, as an enclosure.
     num_parameters: m of the chosen parameters; of full_num_parameters trainable ones.
     margin: σ_min over the error bound in the certificate of full rank. route: how it was computed.
     """
 
+    lower: float
     value: float
+    upper: float
+    grade: Grade
     ceiling: float
     saturated: bool
     rank: int
+    rank_lower: int
+    rank_upper: int
+    rank_source: str
     clear_rank: bool
     rounding_error: float
-    full_batch: float
+    full_batch: Enclosure
     loss: float
     num_samples: int
     num_classes: int
@@ -54,17 +67,24 @@ class Result:
         return self.value
 
     @property
-    def saturation(self) -> float:
-        """value/ceiling, at most 1; 1 for a ceiling of 0 (nothing is missing from nothing)."""
-        return min(1.0, self.value / self.ceiling) if self.ceiling > 0 else 1.0
+    def enclosure(self) -> Enclosure:
+        """lower, value, upper and grade in one."""
+        return Enclosure(self.lower, self.value, self.upper, self.grade)
 
-    def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> float:
-        """IGS_b (equation 7) for batches drawn uniformly, in closed form.
+    @property
+    def saturation(self) -> float:
+        """value/ceiling, at most 1; 1 where saturated and for a ceiling of 0."""
+        if self.saturated or self.ceiling == 0:
+            return 1.0
+        return min(1.0, self.value / self.ceiling)
+
+    def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> Enclosure:
+        """IGS_b (equation 7) for batches drawn uniformly, in closed form, with its enclosure.
 
         Raises ValueError for b < 1, or b > N without replacement; TypeError unless an integer.
         """
         return minibatch_igs(
-            self.value, self.full_batch, self.num_samples, batch_size, replacement=replacement
+            self.enclosure, self.full_batch, self.num_samples, batch_size, replacement=replacement
         )
 
     def heaviest(self, count: SupportsIndex = _HEAVIEST) -> list[tuple[int, float]]:
@@ -82,8 +102,9 @@ class Result:
         return list(zip(order.tolist(), shares.tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values: tensors as lists of floats."""
+        """Plain Python values: tensors as lists of floats, enclosures as mappings."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["full_batch"] = asdict(self.full_batch)
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
     def to_json(self) -> str:
@@ -103,6 +124,7 @@ class Result:
             raise ValueError(f"text must hold the fields {sorted(names)}; got {got}")
         for name in ("per_sample", "sample_ceiling"):
             values[name] = torch.tensor(values[name], dtype=torch.float64)
+        values["full_batch"] = Enclosure(**values["full_batch"])
         return cls(**values)
 
     def __eq__(self, other: object) -> bool:
@@ -114,11 +136,12 @@ class Result:
     def __str__(self) -> str:
         lines = [
             f"IGS                {self.value:.10g}  (estimated rounding {self.rounding_error:.0e})",
+            f"bracket            [{self.lower:.10g}, {self.upper:.10g}], {self.grade}",
             f"IGS / N            {self.value / self.num_samples:.6g}",
             f"ceiling            {self.ceiling:.10g}",
             f"saturation         {self._saturation_text()}",
             f"rank of F          {self._rank_text()}",
-            f"full batch G       {self.full_batch:.10g}",
+            f"full batch G       {self.full_batch.value:.10g}",
             f"training loss      {self.loss:.6g} nats",
             f"samples, classes   {self.num_samples}, {self.num_classes}",
             f"likelihood, route  {self.likelihood}, {self.route}",
@@ -137,7 +160,7 @@ class Result:
     def _rank_text(self) -> str:
         unclear = "" if self.clear_rank else ", unclear: the spectrum runs into rounding"
         return (
-            f"{self.rank} of at most {min(self.num_rows, self.num_parameters)} "
+            f"{self.rank}, exactly {self.rank_lower} to {self.rank_upper} by {self.rank_source} "
             f"({self.num_rows} rows, {self._parameters_text()}){unclear}"
         )
 

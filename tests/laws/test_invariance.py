@@ -123,7 +123,7 @@ def test_minibatch_and_per_sample_invariance(network, seed, data):
         scale_nodes(model, node_factors(model, seed, powers_of_two=False)), (x, y)
     )
     allowed = 1e-10 * before.value + before.rounding_error + after.rounding_error
-    assert abs(after.minibatch(b) - before.minibatch(b)) <= allowed
+    assert abs(float(after.minibatch(b)) - float(before.minibatch(b))) <= allowed
     moved = (after.per_sample - before.per_sample).abs().max()
     assert float(moved) <= allowed * len(x)
 

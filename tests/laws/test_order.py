@@ -56,11 +56,12 @@ def test_full_batch_minibatch_and_value_come_in_order(network, data):
     model, x, y = network
     result = igsref.exact_igs(model, (x, y))
     most = result.value * (1 + 1e-12)
-    assert 0 <= result.full_batch <= most
-    assert result.full_batch * (1 - 1e-12) <= result.minibatch(
+    assert 0 <= float(result.full_batch) <= most
+    batch = result.minibatch(
         data.draw(st.integers(1, len(x))), replacement=data.draw(st.booleans())
     )
-    assert result.minibatch(data.draw(st.integers(1, len(x)))) <= most
+    assert float(result.full_batch) * (1 - 1e-12) <= float(batch) <= most
+    assert batch.lower <= batch.value <= batch.upper
 
 
 def projected_energy(problem: igsref.Problem) -> tuple[torch.Tensor, float] | None:

@@ -29,7 +29,10 @@ def test_saturated_value_is_the_ceiling_and_the_sum_of_expm1_of_the_losses():
     result = igsref.exact_igs(model, (x, y))
     losses = nn.functional.cross_entropy(model(x), y, reduction="none")
     assert result.saturated
-    assert result.value == result.ceiling
+    assert result.saturation == 1.0
+    assert result.upper == result.ceiling
+    assert result.value == float(result.sample_ceiling.mean())
+    assert result.upper - result.lower < 1e-11 * result.value
     assert result.value == pytest.approx(float(torch.expm1(losses.detach()).sum()), rel=1e-13)
 
 
@@ -50,7 +53,7 @@ def test_full_batch_is_g_bar_pinv_g_bar():
     mean = gradients(problem).mean(dim=0)
     pinv = torch.linalg.pinv(igsref.fisher(problem), rtol=1e-11, hermitian=True)
     full_batch = igsref.exact_igs(problem).full_batch
-    assert full_batch == pytest.approx(float(mean @ pinv @ mean), rel=1e-7)
+    assert float(full_batch) == pytest.approx(float(mean @ pinv @ mean), rel=1e-7)
 
 
 def test_bernoulli_with_one_logit_is_softmax_over_zero_and_the_logit():
@@ -72,7 +75,9 @@ def test_square_loss_is_the_hat_matrix_of_regression():
     r = model(x).detach() - y
     expected = float((hat.diagonal() * r[:, 0].square()).sum())
     assert result.value == pytest.approx(expected, rel=1e-12)
-    assert result.full_batch == pytest.approx(float((hat @ r).square().sum()) / 10, rel=1e-12)
+    assert float(result.full_batch) == pytest.approx(
+        float((hat @ r).square().sum()) / 10, rel=1e-12
+    )
     assert result.rank == 3
 
 

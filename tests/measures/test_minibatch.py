@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import igsref
+from igsref.enclosure import Enclosure
 from igsref.measures.minibatch import minibatch_igs
 from tests.strategies import architecture
 
@@ -16,6 +17,10 @@ from tests.strategies import architecture
 def geometry() -> igsref.Geometry:
     model, x, y = architecture("MLP with tanh", 0, 6)
     return igsref.as_geometry(model, (x.repeat(1, 1), y))
+
+
+def known(value: float) -> Enclosure:
+    return Enclosure(value, value, value, "verified")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 6])
@@ -28,7 +33,8 @@ def test_closed_form_is_the_mean_over_all_batches(geometry, batch_size, replacem
         batches = itertools.combinations(range(6), batch_size)
     mean = igsref.monte_carlo_minibatch_igs(geometry, batches=batches)
     closed = igsref.exact_igs(geometry).minibatch(batch_size, replacement=replacement)
-    assert mean.value == pytest.approx(closed, rel=1e-12)
+    assert mean.value == pytest.approx(float(closed), rel=1e-12)
+    assert closed.lower <= closed.value <= closed.upper
 
 
 @given(
@@ -40,19 +46,19 @@ def test_closed_form_is_the_mean_over_all_batches(geometry, batch_size, replacem
 )
 def test_closed_form_lies_between_full_batch_and_igs(igs, share, n, replacement, data):
     b = data.draw(st.integers(1, n))
-    value = minibatch_igs(igs, share * igs, n, b, replacement=replacement)
+    value = float(minibatch_igs(known(igs), known(share * igs), n, b, replacement=replacement))
     assert share * igs * (1 - 1e-14) <= value <= igs * (1 + 1e-14)
 
 
 def test_one_sample_without_replacement_is_the_igs():
-    assert minibatch_igs(5.0, 5.0, 1, 1, replacement=False) == 5.0
+    assert minibatch_igs(known(5.0), known(5.0), 1, 1, replacement=False) == known(5.0)
 
 
 def test_own_distribution_of_batches_is_averaged_with_its_error(geometry):
     generator = torch.Generator().manual_seed(0)
     batches = (torch.randperm(6, generator=generator)[:2] for _ in range(1500))
     sampled = igsref.monte_carlo_minibatch_igs(geometry, batches=batches)
-    closed = igsref.exact_igs(geometry).minibatch(2)
+    closed = float(igsref.exact_igs(geometry).minibatch(2))
     assert sampled.count == 1500
     # Five standard errors: a false alarm once in two million seeds, and the seed is fixed.
     assert abs(float(sampled) - closed) < 5 * sampled.standard_error

@@ -62,8 +62,8 @@ def test_heaviest_samples_come_first_and_are_shares(result):
 
 
 def test_minibatch_of_one_is_the_igs_and_of_all_is_the_full_batch(result):
-    assert result.minibatch(1) == pytest.approx(result.value, rel=1e-15)
-    assert result.minibatch(30) == pytest.approx(result.full_batch, rel=1e-15)
+    assert float(result.minibatch(1)) == pytest.approx(result.value, rel=1e-15)
+    assert float(result.minibatch(30)) == pytest.approx(float(result.full_batch), rel=1e-15)
 
 
 def test_equal_results_only_for_equal_numbers(result):

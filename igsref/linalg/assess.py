@@ -1,0 +1,127 @@
+"""How far a basis may be off: bounds on everything that separates it from the exact range.
+
+Only the exact matrix has a range; the floats that stand for it propose. What they propose is
+measured here: products with a priori rounding bounds, never the residuals that theory promises.
+docs/bracket.md has the derivation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.linalg.orthogonal import invert_triangle
+from igsref.linalg.range import Subspace, apply_blocks
+from igsref.linalg.rounding import gamma, measured_product, product_rounding, skewness
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What is known of the range of M (K + E) from a subspace, |E_j x| ≤ e_j ‖x‖ for every x.
+
+    Exactly, with A = M (K + E)_Π, R and T the subspace's triangles: B = A R⁻¹ Π' T⁻¹ has its
+    columns in the range; Q stands for B.
+
+    columns: A to rounding, (n, r).
+    solving: g, (r,): R x = b counts as solved where |R x − b| ≤ g ‖x‖, row by row.
+    weight: w, (n,): |A x − columns x|_j + |A R⁻¹ s|_j ≤ w_j ‖x‖ for every x and every |s| ≤ g ‖x‖,
+        the rounding of the product in it.
+    preimage: h, (r,), and drift: d, (n,): |B − Q|_jc ≤ d_j h_c. skew: ω ≥ ‖QᵀQ − I‖_F.
+    rank: the exact matrix has at least this rank.
+    """
+
+    space: Subspace
+    columns: Float64[Tensor, "n r"]
+    solving: Float64[Tensor, " r"]
+    weight: Float64[Tensor, " n"]
+    preimage: Float64[Tensor, " r"]
+    drift: Float64[Tensor, " n"]
+    skew: float
+    rank: int
+
+    def deviation(self) -> Float64[Tensor, " r"]:
+        """δ_k ≥ ‖(B − Q)_{≤k}‖_F, rising."""
+        return self.drift.norm() * self.preimage.square().cumsum(dim=0).sqrt()
+
+
+def assess(space: Subspace, row_error: Float64[Tensor, " n"]) -> Assessment:
+    """Measure a subspace of dimension ≥ 1, given the errors of the rows of K.
+
+    row_error: e, (n,).
+    """
+    rank, leak = _shown(space, row_error)
+    columns = apply_blocks(space.blocks, space.chosen)
+    weight = _weight(space, columns, row_error + leak)
+    solving = _solving(space.outer)
+    x, preimage = solve(space, solving, torch.eye(space.dimension).to(columns))
+    gap = (measured_product(columns, x) - space.basis).abs()
+    drift = weight + (gap / preimage).amax(dim=1)
+    return Assessment(space, columns, solving, weight, preimage, drift, skewness(space.basis), rank)
+
+
+def solve(
+    space: Subspace, solving: Float64[Tensor, " r"], right: Float64[Tensor, "k q"]
+) -> tuple[Float64[Tensor, "r q"], Float64[Tensor, " q"]]:
+    """x with R x ≈ Π'_k T_k⁻¹ right, and h ≥ ‖x‖ with |R x − …| ≤ g h, column by column."""
+    k = len(right)
+    target = right.new_zeros(space.dimension, right.shape[1])
+    inside = torch.linalg.solve_triangular(space.triangle[:k, :k], right, upper=True)
+    target[space.pivots[:k]] = inside
+    x = torch.linalg.solve_triangular(space.outer, target, upper=True)
+    # Half of g is for the rounding of this product, the other for what it shows.
+    residual = (measured_product(space.outer, x) - target).abs() / solving[:, None]
+    return x, torch.maximum(x.norm(dim=0), 2 * residual.amax(dim=0))
+
+
+def smallest_stretch(skew: float, deviation: Tensor) -> Tensor:
+    """σ_min(Q + Z) ≥ √(1 − ω) − ‖Z‖ for ‖QᵀQ − I‖ ≤ ω; not positive where nothing is known."""
+    return max(0.0, 1 - skew) ** 0.5 - deviation
+
+
+def _shown(space: Subspace, row_error: Tensor) -> tuple[int, Float64[Tensor, " n"]]:
+    """The rank that (K + E)_Π is shown to have, and l: |(K + E)_Π R⁻¹ s| ≤ l ‖x‖ for |s| ≤ g ‖x‖.
+
+    With X ≈ R⁻¹ and Z = (K + E)_Π X − U, |Z|_jc ≤ gap_jc + e_j ‖X_c‖: where the first k columns of
+    Z together are shorter than σ_min(U), (K + E)_Π X has rank k.
+    """
+    inverse = invert_triangle(space.outer, upper=True)
+    error = row_error + product_rounding(space.dimension) * space.chosen.norm(dim=1)
+    gap = (measured_product(space.chosen, inverse) - space.inner).abs()
+    norms = inverse.norm(dim=0)
+    missed = gap.norm(dim=0) + error.norm() * norms
+    deviation = missed.square().cumsum(dim=0).sqrt() * (1 + gamma(8 * len(error)))
+    shown = int((smallest_stretch(skewness(space.inner), deviation) > 0).sum())
+    solved = _solved(space.outer, inverse)
+    return shown, (space.inner.abs() + gap) @ solved + error * (norms @ solved)
+
+
+def _solved(outer: Tensor, inverse: Tensor) -> Float64[Tensor, " r"]:
+    """t with |(I − S)⁻¹ s| ≤ t ‖x‖ for all |s| ≤ g ‖x‖, S = I − R X; so R⁻¹ s = X (I − S)⁻¹ s.
+
+    S grows with the condition number, S̃ = diag(d)⁻¹ S diag(d) does not, d the diagonal of R. By
+    (I − S)⁻¹ = I + diag(d) S̃ (I − S̃)⁻¹ diag(d)⁻¹: t = g + d ‖S̃‖ ‖g/d‖ / (1 − ‖S̃‖).
+    """
+    size, allowed = outer.diagonal().abs(), _solving(outer)
+    product = measured_product(outer, inverse)
+    product.diagonal().sub_(1.0)
+    rounding = product_rounding(len(outer)) * float(
+        (outer / size[:, None]).norm() * (inverse * size).norm()
+    )
+    scaled = float((product * size / size[:, None]).norm()) + rounding
+    if not scaled < 1:
+        return torch.full_like(size, torch.inf)
+    return allowed + size * (scaled / (1 - scaled) * (allowed / size).norm())
+
+
+def _solving(outer: Tensor) -> Float64[Tensor, " r"]:
+    """g: twice the rounding of a product R x, row by row."""
+    return 2 * product_rounding(len(outer)) * outer.norm(dim=1)
+
+
+def _weight(space: Subspace, columns: Tensor, error: Tensor) -> Float64[Tensor, " n"]:
+    """w: the error of rows of K and of forming M K_Π, through |M|; and a product with M K_Π."""
+    formed = gamma(space.blocks.shape[2] + 1) * space.chosen.norm(dim=1)
+    through = apply_blocks(space.blocks.abs(), (error + formed)[:, None])[:, 0]
+    product = product_rounding(columns.shape[1]) * columns.norm(dim=1)
+    return (through + product) * (1 + gamma(8 * len(columns)))
