@@ -6,7 +6,7 @@ Geometry", NeurIPS 2022.
 
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
 from igsref.geometry.access import as_geometry
-from igsref.geometry.dense import Geometry
+from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from igsref.measures.divergence import fisher_quadratic, kl_divergence

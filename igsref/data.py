@@ -18,14 +18,17 @@ from igsref.randomness import preserved_random_state
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """N samples: positional and keyword inputs, and labels, all with N in front."""
+    """Positional and keyword inputs with their number in front, and N labels.
+
+    There are as many inputs as labels, or more of them: a pool (:mod:`igsref.pool`).
+    """
 
     args: tuple[Tensor, ...]
     kwargs: dict[str, Tensor]
     labels: Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(next(iter(self.named_inputs().values()), self.labels))
 
     def inputs(self, chosen: slice | Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """Positional and keyword inputs of some samples, N still in front."""
@@ -100,7 +103,7 @@ def _batch(raw: Any, number: int) -> Samples:
     if isinstance(raw, Mapping):
         samples = _from_mapping(raw, number)
     elif _is_pair(raw):
-        samples = _from_pair(raw, number)
+        samples = _from_pair(raw)
     else:
         got = type(raw).__name__ + (f" of {len(raw)}" if isinstance(raw, tuple | list) else "")
         raise TypeError(
@@ -115,15 +118,19 @@ def _batch(raw: Any, number: int) -> Samples:
 def _from_mapping(raw: Mapping, number: int) -> Samples:
     if "labels" not in raw:
         raise TypeError(f"batch {number} of data has no 'labels'; its keys are {list(raw)}")
-    inputs = {key: value for key, value in raw.items() if key != "labels"}
-    return Samples((), inputs, raw["labels"])
+    return Samples(*batch_inputs(raw), raw["labels"])
 
 
-def _from_pair(raw: Any, number: int) -> Samples:
+def _from_pair(raw: Any) -> Samples:
     x, labels = raw
+    return Samples(*batch_inputs(x), labels)
+
+
+def batch_inputs(x: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Positional and keyword inputs: of a mapping all but ``labels``, of a tuple each entry."""
     if isinstance(x, Mapping):
-        return Samples((), dict(x), labels)
-    return Samples(tuple(x) if isinstance(x, tuple | list) else (x,), {}, labels)
+        return (), {key: value for key, value in x.items() if key != "labels"}
+    return (tuple(x) if isinstance(x, tuple | list) else (x,)), {}
 
 
 def _check_batch(samples: Samples, number: int) -> None:

@@ -50,14 +50,15 @@ class Enclosure:
 
 
 def combined(*terms: tuple[float, Enclosure]) -> Enclosure:
-    """Σ w_k e_k for weights w_k ≥ 0, of the weakest grade; ends rounded outwards.
+    """Σ w_k e_k for weights and terms ≥ 0, of the weakest grade; ends rounded outwards.
 
     >>> a = Enclosure(1.0, 2.0, 3.0, "verified")
     >>> combined((0.5, a), (0.5, a)).value
     2.0
     """
+    # What has no weight is left out: 0·∞ is not a number.
     lower, value, upper = (
-        math.fsum(weight * getattr(term, end) for weight, term in terms)
+        math.fsum(weight * getattr(term, end) for weight, term in terms if weight > 0)
         for end in ("lower", "value", "upper")
     )
     grade = min((term.grade for _, term in terms), key=GRADES.index)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from igsref.data import Samples, collect, is_one_shot
@@ -21,6 +21,7 @@ from igsref.model import (
     logit_function,
     working_device,
 )
+from igsref.pool import multiplicity, pooled
 from igsref.precision import RefuseLowerPrecision
 from igsref.randomness import advance_random_state, preserved_random_state
 
@@ -31,19 +32,39 @@ _FORWARD_CHUNK = 256
 class Problem:
     """Model, data and likelihood, ready to be measured; make one with :func:`as_problem`.
 
-    logits: (N, C), targets: (N, C), in the function's dtype (float64 unless said otherwise).
+    samples: the inputs of the pool that F is a mean over, N_F of them, and N labels.
+    members: which of them the labelled samples are, (N,); all in order unless a pool was given.
+    logits: (N_F, C), targets: (N, C), in the function's dtype (float64 unless said otherwise).
+    known_rank: an upper bound on the rank of F that the user knows, if any.
     """
 
     function: LogitFunction
     samples: Samples
     likelihood: Likelihood
-    logits: Float[Tensor, "samples classes"]
+    logits: Float[Tensor, "pool classes"]
     targets: Float[Tensor, "samples classes"]
+    members: Int64[Tensor, " samples"]
+    known_rank: int | None = None
 
     @property
     def num_samples(self) -> int:
-        """N."""
+        """N, the number of labelled samples."""
+        return len(self.targets)
+
+    @property
+    def pool_size(self) -> int:
+        """N_F, the number of inputs that F is a mean over; N unless a pool was given."""
         return len(self.samples)
+
+    @property
+    def weight(self) -> float:
+        """N_F/N: IGS = (N_F/N) Σ ‖P v_i‖²."""
+        return self.pool_size / self.num_samples
+
+    @property
+    def labelled_logits(self) -> Float[Tensor, "samples classes"]:
+        """Logits of the labelled samples, (N, C)."""
+        return self.logits[self.members]
 
     @property
     def num_classes(self) -> int:
@@ -62,15 +83,19 @@ class Problem:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the reduced factor, N·R."""
-        return self.num_samples * self.rows_per_sample
+        """Rows of the reduced factor, N_F·R."""
+        return self.pool_size * self.rows_per_sample
 
     def residuals(self) -> Float[Tensor, "samples rows"]:
-        """Whitened residuals v_i, g_i = v_iᵀ A_i."""
-        return self.likelihood.residual(self.logits, self.targets)
+        """Whitened residuals v_i of the labelled samples, g_i = v_iᵀ A_i."""
+        return self.likelihood.residual(self.labelled_logits, self.targets)
 
-    def at(self, theta: Mapping[str, Tensor]) -> Float[Tensor, "samples classes"]:
-        """Logits of all samples at another θ of the same names and shapes."""
+    def multiplicity(self) -> Int64[Tensor, " samples"]:
+        """How often each labelled input is in the pool, bit for bit."""
+        return multiplicity(self.samples, self.members.cpu()).to(self.members.device)
+
+    def at(self, theta: Mapping[str, Tensor]) -> Float[Tensor, "pool classes"]:
+        """Logits of the whole pool at another θ of the same names and shapes."""
         return _forward(self.function, self.samples, theta)
 
     def astype(self, dtype: torch.dtype) -> "Problem":
@@ -93,11 +118,17 @@ class ProblemOptions(TypedDict, total=False):
     likelihood: "categorical" (the default), "bernoulli", "gaussian" or a ``Likelihood``.
     parameters: name pattern(s) choosing a subset of the trainable parameters.
     logits: where the logits are in a structured output.
+    fisher_data: inputs that F is a mean over, without labels; the labelled ones are appended.
+    members: rows of fisher_data that the labelled inputs are, (N,), where it holds them.
+    rank_bound: a number that the rank of F is known not to exceed.
     """
 
     likelihood: str | Likelihood
     parameters: str | Sequence[str] | None
     logits: LogitPicker
+    fisher_data: Any
+    members: Tensor | None
+    rank_bound: int | None
 
 
 def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
@@ -145,10 +176,14 @@ def _problem(
     likelihood: str | Likelihood = "categorical",
     parameters: str | Sequence[str] | None = None,
     logits: LogitPicker = None,
+    fisher_data: Any = None,
+    members: Tensor | None = None,
+    rank_bound: int | None = None,
 ) -> Problem:
+    _check_rank_bound(rank_bound)
     chosen = find_likelihood(likelihood)
     function = logit_function(model, parameters=parameters, logits=logits)
-    samples = collect(data)
+    samples, rows = pooled(collect(data), fisher_data, members)
     _check_device(function, samples)
     _check_inputs(samples)
     samples = _cast_samples(samples, torch.float64)
@@ -157,7 +192,7 @@ def _problem(
         _check_logits(part)
         chosen.check_logits(part)
         # Only shape, dtype and device matter to the labels, so nothing need be waited for.
-        chosen.targets(samples.labels, part[:1].expand(len(samples), -1))
+        chosen.targets(samples.labels, part[:1].expand(len(rows), -1))
 
     values = _forward(function, samples, function.parameters, check_first)
     _check_logits(values)
@@ -165,7 +200,18 @@ def _problem(
     _check_independent(function, samples, values)
     _check_precision(function, samples)
     chosen.check_logits(values)
-    return Problem(function, samples, chosen, values, chosen.targets(samples.labels, values))
+    rows = rows.to(values.device)
+    targets = chosen.targets(samples.labels, values[rows])
+    return Problem(function, samples, chosen, values, targets, rows, rank_bound)
+
+
+def _check_rank_bound(rank_bound: Any) -> None:
+    if rank_bound is None:
+        return
+    if not isinstance(rank_bound, int) or isinstance(rank_bound, bool):
+        raise TypeError(f"rank_bound must be an integer; got {rank_bound!r}")
+    if rank_bound < 0:
+        raise ValueError(f"rank_bound must not be negative; got {rank_bound}")
 
 
 def refuse_one_shot(data: Any, caller: str) -> None:

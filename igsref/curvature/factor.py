@@ -4,6 +4,7 @@ The reduced factor A_i = L_iᵀ D_i, D_i = K_i J_i, has no cancellation left in 
 M_i J_i (the paper's equations 4 and 5) has the same geometry and loses digits where p → 1.
 """
 
+import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
@@ -37,5 +38,8 @@ def textbook_factor(problem: Problem) -> Float[Tensor, "stacked params"]:
 
 def gradients(problem: Problem) -> Float[Tensor, "samples params"]:
     """g_i = u_iᵀ J_i, the per-sample loss gradients, (N, m)."""
-    u = problem.likelihood.output_gradient(problem.logits, problem.targets)
-    return jacobian_rows(problem, u[:, None, :])
+    u = torch.zeros_like(problem.logits)
+    u[problem.members] = problem.likelihood.output_gradient(
+        problem.labelled_logits, problem.targets
+    )
+    return jacobian_rows(problem, u[:, None, :], samples=problem.members)

@@ -17,13 +17,13 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 def fisher(
     model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
 ) -> Float[Tensor, "params params"]:
-    """Dense Fisher information matrix F = (1/N) Σ J_iᵀ Λ_i J_i, equation (2), (m, m).
+    """Dense Fisher information matrix F = (1/N_F) Σ J_iᵀ Λ_i J_i, equation (2), (m, m).
 
     Parameters in θ's order (``problem.function.parameters``). memory: budget in bytes.
     Raises MemoryError, with the sizes, where F does not fit.
     """
     problem = as_problem(model, data, **options)
-    rows = problem.num_samples * problem.num_classes
+    rows = problem.pool_size * problem.num_classes
     m = problem.num_parameters
     size = problem.logits.element_size()
     require_memory(
@@ -33,11 +33,11 @@ def fisher(
         "igsref.spectrum(model, data, k=…) gives eigenpairs without forming it",
     )
     identity = torch.eye(problem.num_classes).to(problem.logits)
-    jacobian = jacobian_rows(problem, identity.expand(problem.num_samples, -1, -1))
+    jacobian = jacobian_rows(problem, identity.expand(problem.pool_size, -1, -1))
     weighted = problem.likelihood.metric(problem.logits) @ jacobian.view(
-        problem.num_samples, problem.num_classes, m
+        problem.pool_size, problem.num_classes, m
     )
-    return torch.mm(jacobian.mT, weighted.view(rows, m)) / problem.num_samples
+    return torch.mm(jacobian.mT, weighted.view(rows, m)) / problem.pool_size
 
 
 def gram(
@@ -89,7 +89,7 @@ def spectrum(
         triangle = torch.linalg.qr(factor, mode="r").R
         _, sigma, right = torch.linalg.svd(triangle, full_matrices=False)
         vectors = right[:k].mT
-    return Spectrum(sigma[:k].square() / problem.num_samples, _with_sign(vectors))
+    return Spectrum(sigma[:k].square() / problem.pool_size, _with_sign(vectors))
 
 
 def _checked_count(k: SupportsIndex) -> int:
@@ -113,7 +113,7 @@ def eigenvalues(
     factor = reduced_factor(problem)
     tall = factor.mT if factor.shape[0] <= factor.shape[1] else factor
     sigma = torch.linalg.svdvals(torch.linalg.qr(tall, mode="r").R)
-    return sigma.square() / problem.num_samples
+    return sigma.square() / problem.pool_size
 
 
 def _with_sign(vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:

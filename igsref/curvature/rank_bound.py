@@ -99,7 +99,7 @@ def rank_bound(problem: Problem) -> RankBound:
 
     >>> from igsref import as_problem
     >>> model = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
-    >>> data = (torch.arange(60.0).view(30, 2) ** 2, torch.zeros(30).long())
+    >>> data = (torch.arange(60.0).view(30, 2) / 60, torch.zeros(30).long())
     >>> rank_bound(as_problem(model, data))  # 33 parameters, 5 units, 5 + 1 shifts
     RankBound(value=22, source='symmetries of the network')
     """
@@ -110,6 +110,8 @@ def rank_bound(problem: Problem) -> RankBound:
     ]
     if problem.function.layers is not None:
         bounds += _structural_bounds(problem, problem.function.layers)
+    if problem.known_rank is not None:
+        bounds.append(RankBound(problem.known_rank, "rank_bound"))
     return min(bounds, key=lambda bound: bound.value)
 
 

@@ -4,7 +4,10 @@ from typing import Any, Unpack
 
 import torch
 
-from igsref.geometry.dense import Geometry, dense_geometry
+from igsref.geometry.geometry import Geometry
+from igsref.geometry.plan import DENSE, require_dense
+from igsref.geometry.tall import tall_geometry
+from igsref.geometry.wide import wide_geometry
 from igsref.memory import check_budget
 from igsref.problem import ProblemOptions, as_problem
 
@@ -26,4 +29,8 @@ def as_geometry(
             raise TypeError("a Geometry already holds its data and options; give it alone")
         return model
     check_budget(memory, torch.device("cpu"))  # a budget that is none, before any work
-    return dense_geometry(as_problem(model, data, **options), memory=memory)
+    problem = as_problem(model, data, **options)
+    require_dense(problem, memory)
+    if problem.num_rows > problem.num_parameters:
+        return tall_geometry(problem, DENSE)
+    return wide_geometry(problem, [(0, problem.num_parameters)], DENSE)

@@ -28,16 +28,31 @@ _NO_DIGIT_LEFT = 0.1
 _SMALL_IN_ITS_ROW = 1e-8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rounding:
-    """Estimated rounding of Jacobian rows.
+    """Estimated rounding of Jacobian rows, columns scaled to unit norm.
 
-    relative: a bound, estimated, on ‖error of a row‖/‖row‖, columns scaled to unit norm.
-    noise: which columns hold no correct digit, shape (m,).
+    noise: which columns hold no correct digit, shape (params,).
+    change, size: squared norms of the changes of some rows, and of these rows.
     """
 
-    relative: float
     noise: Bool[Tensor, " params"]
+    change: Float64[Tensor, " probes"]
+    size: Float64[Tensor, " probes"]
+
+    @property
+    def relative(self) -> float:
+        """A bound, estimated, on ‖error of a row‖/‖row‖: the largest ratio seen, with safety."""
+        ratio = (self.change / torch.where(self.size > 0, self.size, 1.0)).sqrt()
+        return _SAFETY * max(_UNIT, float(ratio.max()))
+
+    def beside(self, other: "Rounding") -> "Rounding":
+        """The rounding of rows made up of the columns of both."""
+        return Rounding(
+            torch.cat([self.noise, other.noise]),
+            self.change + other.change,
+            self.size + other.size,
+        )
 
 
 def estimate_rounding(
@@ -45,12 +60,15 @@ def estimate_rounding(
     cotangents: Float64[Tensor, "samples rows classes"],
     rows: Float64[Tensor, "samples*rows params"],
     *,
+    columns: slice | None = None,
     seed: int = 0,
 ) -> Rounding:
     """Compare rows with rows at two perturbed θ, on as few samples as decide every column.
 
     Starts with a few samples spread over the data and goes on with those that hold the largest
     entry of a column not yet known to carry digits. Deterministic for a seed.
+
+    columns: the columns that ``rows`` holds (all unless given).
     """
     perturbed = _perturbed(problem, seed)
     height = cotangents.shape[1]
@@ -58,18 +76,18 @@ def estimate_rounding(
     scale = power_of_two_scale(peak)
     suspect = peak > 0
     noise = torch.zeros_like(suspect)
-    chosen = torch.linspace(0, problem.num_samples - 1, _PROBES).long().unique()
-    relative, probed = None, torch.zeros(problem.num_samples, dtype=torch.bool)
+    chosen = torch.linspace(0, problem.pool_size - 1, _PROBES).long().unique()
+    first, probed = None, torch.zeros(problem.pool_size, dtype=torch.bool)
     while chosen.numel():
         probed[chosen] = True
-        here, change = _changes(perturbed, cotangents, rows, chosen)
+        here, change = _changes(perturbed, cotangents, rows, chosen, columns)
         suspect &= ~_carries_digits(here * scale, change * scale)
-        if relative is None:
-            relative = _relative(here * scale, change * scale, ~suspect)
+        if first is None:
+            first = _squares(here * scale, change * scale, ~suspect)
         noise |= suspect & _is_small(here, change)
         chosen = _next_samples(peak_row // height, suspect, probed)
-    assert relative is not None
-    return Rounding(relative, noise & suspect)
+    assert first is not None
+    return Rounding(noise & suspect, *first)
 
 
 def estimate_logit_error(problem: Problem, *, seed: int = 0) -> Float64[Tensor, "samples classes"]:
@@ -117,13 +135,18 @@ def _moved(problem: Problem, size: float, seed: int) -> Problem:
 
 
 def _changes(
-    perturbed: list[Problem], cotangents: Tensor, rows: Tensor, chosen: Tensor
+    perturbed: list[Problem],
+    cotangents: Tensor,
+    rows: Tensor,
+    chosen: Tensor,
+    columns: slice | None,
 ) -> tuple[Tensor, Tensor]:
     """The chosen samples' rows, and the smaller of their two changes, entry by entry."""
     height = cotangents.shape[1]
     here = rows.view(-1, height, rows.shape[1])[chosen.to(rows.device)].flatten(0, 1)
     up, down = (
-        (jacobian_rows(moved, cotangents, samples=chosen) - here).abs() for moved in perturbed
+        (jacobian_rows(moved, cotangents, samples=chosen, columns=columns) - here).abs()
+        for moved in perturbed
     )
     return here, torch.minimum(up, down)
 
@@ -142,13 +165,11 @@ def _is_small(here: Tensor, change: Tensor) -> Tensor:
     ).all(dim=0)
 
 
-def _relative(here: Tensor, change: Tensor, known: Tensor) -> float:
-    """Largest relative change of a row once its known columns have unit norm, with safety."""
+def _squares(here: Tensor, change: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """‖change‖² and ‖row‖² of every row once its known columns have unit norm."""
     scale = torch.where(known, here.norm(dim=0), 0.0)
     scale = torch.where(scale > 0, 1 / scale, 0.0)
-    size = (here * scale).norm(dim=1)
-    ratio = (change * scale).norm(dim=1) / torch.where(size > 0, size, 1.0)
-    return _SAFETY * max(_UNIT, float(ratio.max()))
+    return (change * scale).square().sum(dim=1), (here * scale).square().sum(dim=1)
 
 
 def _next_samples(holder: Tensor, suspect: Tensor, probed: Tensor) -> Tensor:

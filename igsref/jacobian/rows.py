@@ -38,21 +38,24 @@ def jacobian_rows(
     *,
     theta: Mapping[str, Tensor] | None = None,
     samples: Tensor | None = None,
+    columns: slice | None = None,
 ) -> Float[Tensor, "stacked params"]:
     """K_i J_i for each sample i, stacked in the samples' order; columns in θ's order.
 
-    cotangents: K, shape (N, R, C), for all N samples of the problem.
+    cotangents: K, shape (N_F, R, C), for all inputs of the problem's pool.
     theta: where to differentiate (the problem's own θ unless given).
     samples: indices of the samples wanted (all unless given).
+    columns: which columns to keep (all unless given).
 
     Warns with RuntimeWarning, once a problem, when the model cannot be vmapped.
     """
-    indices = torch.arange(problem.num_samples) if samples is None else samples.cpu()
+    indices = torch.arange(problem.pool_size) if samples is None else samples.cpu()
     height = cotangents.shape[1]
     theta = problem.function.parameters if theta is None else theta
-    out = cotangents.new_empty((len(indices) * height, problem.num_parameters))
+    kept = range(problem.num_parameters)[columns or slice(None)]
+    out = cotangents.new_empty((len(indices) * height, len(kept)))
     for start, rows in _chunks(problem, cotangents, theta, indices):
-        out[start * height : start * height + len(rows)] = rows
+        out[start * height : start * height + len(rows)] = rows[:, kept.start : kept.stop]
     return out
 
 

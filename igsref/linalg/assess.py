@@ -60,6 +60,22 @@ def assess(space: Subspace, row_error: Float64[Tensor, " n"]) -> Assessment:
     return Assessment(space, columns, solving, weight, preimage, drift, skewness(space.basis), rank)
 
 
+def is_nonsingular(
+    matrix: Float64[Tensor, "n n"],
+    row_error: Float64[Tensor, " n"],
+    inverse: Float64[Tensor, "n n"],
+) -> bool:
+    """Whether every K + E, |E_j x| ≤ e_j ‖x‖, is shown to be regular: ‖I − Y (K + E)‖ < 1.
+
+    ‖I − Y K‖_F is measured for Y ≈ K⁻¹, and ‖Y E‖ ≤ ‖|Y| e‖.
+    """
+    product = measured_product(inverse, matrix)
+    product.diagonal().sub_(1.0)
+    rounding = product_rounding(len(matrix)) * (inverse.norm(dim=1) * matrix.norm()).norm()
+    size = product.norm() + rounding + (inverse.abs() @ row_error).norm()
+    return bool(size * (1 + gamma(8 * len(matrix))) < 1)
+
+
 def solve(
     space: Subspace, solving: Float64[Tensor, " r"], right: Float64[Tensor, "k q"]
 ) -> tuple[Float64[Tensor, "r q"], Float64[Tensor, " q"]]:

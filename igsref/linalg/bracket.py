@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from igsref.linalg.assess import Assessment, smallest_stretch, solve
@@ -62,7 +62,7 @@ def bracket(known: Assessment, vectors: Vectors, rank_upper: int) -> Bracket:
         found = _at_cut(known, vectors, cut, rank_upper - cut)
         lower, upper = max(lower, found.lower), min(upper, found.upper)
         if cut == most:
-            at_rank = found.inside
+            at_rank = min(at_rank, found.inside)
         if min(upper, at_rank) - lower <= _GOOD_ENOUGH * lower:
             break
     return Bracket(lower, max(upper, lower), max(at_rank, lower))
@@ -169,15 +169,19 @@ def in_columns(parts: Sequence[Tensor]) -> Vectors:
     return lambda: parts
 
 
-def in_blocks(blocks: Float64[Tensor, "samples rows"], at_once: int = 256) -> Vectors:
-    """V with one column a sample, block i in its place and 0 elsewhere, some samples at a time."""
+def in_blocks(
+    blocks: Float64[Tensor, "samples rows"],
+    places: Int64[Tensor, " samples"],
+    total: int,
+    at_once: int = 256,
+) -> Vectors:
+    """V with one column a sample, block i in place i of ``total`` and 0 elsewhere."""
 
     def columns() -> Iterable[Tensor]:
-        samples, height = blocks.shape
-        for start in range(0, samples, at_once):
-            own = blocks[start : start + at_once]
-            part = blocks.new_zeros(len(own), samples, height)
-            part[torch.arange(len(own)), torch.arange(start, start + len(own))] = own
+        for start in range(0, len(blocks), at_once):
+            own, where = blocks[start : start + at_once], places[start : start + at_once]
+            part = blocks.new_zeros(len(own), total, blocks.shape[1])
+            part[torch.arange(len(own)), where] = own
             yield part.view(len(own), -1).mT
 
     return columns

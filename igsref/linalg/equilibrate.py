@@ -4,6 +4,8 @@ Scaling a column of the factor is a reparametrisation, so no invariant measure s
 a row of the class differences changes no rank. Powers of two round nothing.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -19,20 +21,39 @@ def power_of_two_scale(norms: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     return torch.ldexp(torch.ones_like(norms), torch.where(norms > 0, -exponent, 0))
 
 
-def equilibrate_(
-    matrix: Float64[Tensor, "rows columns"],
-) -> Float64[Tensor, " rows"]:
-    """Scale columns and rows in place until both have norms near 1; returns the row scales s.
+class Scales(NamedTuple):
+    """matrix = diag(rows) · original · diag(columns), all of them powers of two."""
+
+    rows: Float64[Tensor, " rows"]
+    columns: Float64[Tensor, " columns"]
+
+
+def equilibrate_(matrix: Float64[Tensor, "rows columns"]) -> Scales:
+    """Scale columns and rows in place until both have norms near 1.
 
     First columns to a largest entry near 1, whose squares neither overflow nor vanish; then two
     rounds of columns and rows, so that the rows come out with ½ ≤ norm < 1 (or 0).
-    matrix = diag(s) · original · diag(column scales).
     """
-    scales = torch.ones_like(matrix[:, 0])
-    matrix *= power_of_two_scale(torch.linalg.vector_norm(matrix, ord=torch.inf, dim=0))
+    rows = torch.ones_like(matrix[:, 0])
+    columns = _scale_(matrix, power_of_two_scale(_peak(matrix)))
     for _ in range(2):
-        matrix *= power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0))
+        columns *= _scale_(matrix, power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0)))
         step = power_of_two_scale(torch.linalg.vector_norm(matrix, dim=1))
         matrix *= step[:, None]
-        scales *= step
-    return scales
+        rows *= step
+    return Scales(rows, columns)
+
+
+def equilibrate_columns_(matrix: Float64[Tensor, "rows columns"]) -> Float64[Tensor, " columns"]:
+    """Scale columns in place to a largest entry near 1, then to a norm near 1; by what."""
+    columns = _scale_(matrix, power_of_two_scale(_peak(matrix)))
+    return columns * _scale_(matrix, power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0)))
+
+
+def _peak(matrix: Tensor) -> Float64[Tensor, " columns"]:
+    return torch.linalg.vector_norm(matrix, ord=torch.inf, dim=0)
+
+
+def _scale_(matrix: Tensor, columns: Tensor) -> Float64[Tensor, " columns"]:
+    matrix *= columns
+    return columns

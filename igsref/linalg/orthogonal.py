@@ -22,6 +22,22 @@ def lower_triangle(matrix: Float64[Tensor, "n m"]) -> Float64[Tensor, "n n"]:
     return torch.linalg.qr(matrix.mT, mode="r").R.mT
 
 
+def append_columns(
+    triangle: Float64[Tensor, "n n"] | None, block: Float64[Tensor, "n k"]
+) -> Float64[Tensor, "n n"]:
+    """L with L Lᵀ = triangle·triangleᵀ + block·blockᵀ, as of the two side by side.
+
+    One step of a sequential QR of the transpose (Demmel, Grigori, Hoemmen, Langou,
+    "Communication-optimal parallel and sequential QR and LU factorizations", 2012): n² numbers
+    stand for all columns so far. Without a triangle, one of the block alone.
+    """
+    beside = block if triangle is None else torch.cat([triangle, block], dim=1)
+    missing = beside.shape[0] - beside.shape[1]
+    if missing > 0:
+        beside = torch.cat([beside, beside.new_zeros(len(beside), missing)], dim=1)
+    return lower_triangle(beside)
+
+
 def pivoted_qr(
     matrix: Float64[Tensor, "n k"],
 ) -> tuple[Float64[Tensor, "n p"], Float64[Tensor, "p k"], Int64[Tensor, " k"]]:

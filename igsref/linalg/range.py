@@ -27,8 +27,10 @@ class Space(Protocol):
         """‖P V_j‖² of each column."""
         ...
 
-    def block_energy(self, blocks: Float64[Tensor, "samples rows"]) -> Float64[Tensor, " samples"]:
-        """‖P v_i‖², v_i the vector that holds block i in its place and 0 elsewhere."""
+    def block_energy(
+        self, blocks: Float64[Tensor, "samples rows"], places: Int64[Tensor, " samples"]
+    ) -> Float64[Tensor, " samples"]:
+        """‖P v_i‖², v_i the vector that holds block i in place i and 0 elsewhere."""
         ...
 
 
@@ -42,7 +44,9 @@ class WholeSpace:
         """‖V_j‖²."""
         return vectors.square().sum(dim=0)
 
-    def block_energy(self, blocks: Float64[Tensor, "samples rows"]) -> Float64[Tensor, " samples"]:
+    def block_energy(
+        self, blocks: Float64[Tensor, "samples rows"], places: Int64[Tensor, " samples"]
+    ) -> Float64[Tensor, " samples"]:
         """‖v_i‖²."""
         return blocks.square().sum(dim=1)
 
@@ -72,9 +76,12 @@ class Subspace:
         """‖QᵀV_j‖²."""
         return (self.basis.mT @ vectors).square().sum(dim=0)
 
-    def block_energy(self, blocks: Float64[Tensor, "samples rows"]) -> Float64[Tensor, " samples"]:
-        """‖Q_iᵀ v_i‖², Q_i the rows of the basis that belong to block i."""
-        own = self.basis.view(*blocks.shape, self.dimension)
+    def block_energy(
+        self, blocks: Float64[Tensor, "samples rows"], places: Int64[Tensor, " samples"]
+    ) -> Float64[Tensor, " samples"]:
+        """‖Q_iᵀ v_i‖², Q_i the rows of the basis in place i."""
+        height = blocks.shape[1]
+        own = self.basis.view(len(self.basis) // height, height, self.dimension)[places]
         return torch.einsum("nrk,nr->nk", own, blocks).square().sum(dim=1)
 
 

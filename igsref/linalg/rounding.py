@@ -34,11 +34,13 @@ def measured_product(
     """left·right, summed over blocks of 64 or √k columns one after another.
 
     So an entry goes through 64 + k/64 or 2√k roundings at most, where one sum may go through k.
+    Each block's product is whole before it is added: BLAS, asked to add it, starts its running
+    sums from what is there, and goes through k after all.
     """
     size = _block(left.shape[1])
     product = left.new_zeros(left.shape[0], right.shape[1])
     for start in range(0, left.shape[1], size):
-        product.addmm_(left[:, start : start + size], right[start : start + size])
+        product += left[:, start : start + size] @ right[start : start + size]
     return product
 
 

@@ -50,7 +50,7 @@ def fisher_quadratic(
     problem = as_problem(model, data, **options)
     flat = torch.cat([change.flatten() for change in _named_step(problem, step)])
     require_dense(problem, memory)
-    return 0.5 * float((reduced_factor(problem) @ flat).square().sum()) / problem.num_samples
+    return 0.5 * float((reduced_factor(problem) @ flat).square().sum()) / problem.pool_size
 
 
 def _named_step(problem: Problem, step: Mapping[str, Tensor] | Tensor) -> list[Tensor]:

@@ -69,7 +69,8 @@ def gradient_hierarchy(
     """The spectrum of F in three groups, seen and predicted; section 2.2 and Appendix A.
 
     Needs class indices (hard labels) and the categorical likelihood with C ≥ 3.
-    Raises ValueError otherwise; MemoryError, with the sizes, where the factor does not fit.
+    Raises ValueError otherwise, and for a pool (fisher_data); MemoryError, with the sizes, where
+    the factor does not fit.
     """
     problem = as_problem(model, data, **options)
     hard = bool((problem.targets.amax(dim=1) == 1).all())
@@ -77,6 +78,10 @@ def gradient_hierarchy(
         raise ValueError(
             "gradient_hierarchy needs hard labels and the categorical likelihood with C ≥ 3; got "
             f"{problem.likelihood.name}, C = {problem.num_classes}, hard labels: {hard}"
+        )
+    if problem.pool_size != problem.num_samples:
+        raise ValueError(
+            "gradient_hierarchy needs a label for every input of F; leave fisher_data out"
         )
     require_dense(problem, memory)
     outliers, secondary = _predicted(problem)

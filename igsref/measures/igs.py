@@ -12,9 +12,9 @@ from torch import Tensor
 
 from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
-from igsref.geometry.dense import Geometry
+from igsref.geometry.geometry import Geometry
 from igsref.likelihoods.protocol import OutputError
-from igsref.linalg.bracket import Bracket, in_blocks, in_columns
+from igsref.linalg.bracket import Bracket, in_columns
 from igsref.measures.outputs import ceiling_end, enclose, output_error
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions
@@ -36,7 +36,7 @@ def exact_igs(
         (x, y), a mapping with ``labels``, or an iterable of such batches. A ``Problem`` or a
         ``Geometry`` may stand for both.
     memory: budget in bytes (what is free unless given).
-    options: ``likelihood``, ``parameters``, ``logits`` as for :func:`igsref.as_problem`.
+    options: as for :func:`igsref.as_problem` (``likelihood``, ``parameters``, ``fisher_data``, …).
 
     Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
     Warns with :class:`AccuracyWarning` where rounding leaves the value known to less than 1e-6.
@@ -48,13 +48,14 @@ def exact_igs(
     geometry = as_geometry(model, data, memory=memory, **options)
     problem = geometry.problem
     residuals = problem.residuals()
-    ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
-    _check_ceiling(ceiling * problem.num_samples)
+    ceiling = problem.likelihood.ceiling(problem.labelled_logits, problem.targets)
+    _check_ceiling(ceiling * problem.pool_size)
     outputs = output_error(geometry)
-    energy = ceiling if geometry.saturated else geometry.space.block_energy(residuals)
-    energy = _below_ceiling(energy, ceiling, outputs)
-    inside = geometry.bracket(in_blocks(residuals))
-    bounds = enclose(float(energy.sum()), inside, outputs, geometry.grade)
+    energy = ceiling if geometry.saturated else geometry.sample_energy(residuals)
+    energy, ceiling = _below_ceiling(energy, ceiling, outputs, problem.multiplicity())
+    inside = geometry.bracket(geometry.in_blocks(residuals))
+    most = ceiling_end(geometry, residuals, outputs)
+    bounds = enclose(geometry, float(energy.sum()), inside, outputs).capped(most)
     rounding = _rounding_error(geometry, bounds, inside, outputs)
     _warn_of_rounding(rounding, bounds.value, geometry)
     return Result(
@@ -62,7 +63,7 @@ def exact_igs(
         value=bounds.value,
         upper=bounds.upper,
         grade=bounds.grade,
-        ceiling=ceiling_end(residuals, outputs),
+        ceiling=most,
         saturated=geometry.saturated,
         rank=geometry.space.dimension,
         rank_lower=geometry.rank_lower,
@@ -71,8 +72,9 @@ def exact_igs(
         clear_rank=geometry.clear_rank,
         rounding_error=rounding,
         full_batch=full_batch(geometry, residuals, outputs, bounds.upper),
-        loss=float(problem.likelihood.loss(problem.logits, problem.targets).mean()),
+        loss=float(problem.likelihood.loss(problem.labelled_logits, problem.targets).mean()),
         num_samples=problem.num_samples,
+        pool_size=problem.pool_size,
         num_classes=problem.num_classes,
         num_rows=problem.num_rows,
         num_parameters=problem.num_parameters,
@@ -80,19 +82,18 @@ def exact_igs(
         likelihood=problem.likelihood.name,
         route=geometry.route,
         margin=geometry.margin,
-        per_sample=(energy * problem.num_samples).cpu(),
-        sample_ceiling=(ceiling * problem.num_samples).cpu(),
+        per_sample=(energy * problem.pool_size).cpu(),
+        sample_ceiling=(ceiling * problem.pool_size).cpu(),
     )
 
 
 def full_batch(
     geometry: Geometry, residuals: Tensor, outputs: OutputError, most: float
 ) -> Enclosure:
-    """G = ḡ F⁺ ḡᵀ = ‖P Σ_i v_i‖²/N ≤ IGS ≤ most, ḡ the full-batch gradient."""
-    together = residuals.flatten()[:, None]
+    """G = ḡ F⁺ ḡᵀ = (N_F/N²) ‖P Σ_i v_i‖² ≤ IGS ≤ most, ḡ the full-batch gradient."""
+    together = geometry.embedded(residuals[None])
     inside = geometry.bracket(in_columns([together]))
-    value = float(geometry.energy(together)[0])
-    total = enclose(value, inside, outputs, geometry.grade)
+    total = enclose(geometry, float(geometry.energy(together)[0]), inside, outputs)
     return combined((1 / len(residuals), total)).capped(most)
 
 
@@ -105,17 +106,24 @@ def _check_ceiling(ceiling: Tensor) -> None:
         )
 
 
-def _below_ceiling(energy: Tensor, ceiling: Tensor, outputs: OutputError) -> Tensor:
-    """Energies clamped at their ceilings, which they may exceed by rounding only."""
+def _below_ceiling(
+    energy: Tensor, ceiling: Tensor, outputs: OutputError, multiplicity: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Energies clamped at their ceilings, which they may exceed by rounding only; both.
+
+    The ceiling of an input that is n times in the pool is an nth of ‖v_i‖²: rows that are equal
+    have equal parts in any vector of the range.
+    """
     allowed = (ceiling.sqrt() * (1 + _EXCESS) + 2 * outputs.residual).square()
-    excess = energy - allowed * (1 + 2 * outputs.metric)
+    excess = energy - allowed * (1 + 2 * outputs.metric.max())
     if bool((excess > 0).any()) or not bool(torch.isfinite(energy).all()):
         worst = int(excess.argmax())
         raise ArithmeticError(
             f"internal error: sample {worst} has energy {float(energy[worst]):.17g} above its "
             f"ceiling {float(ceiling[worst]):.17g}; please report this network"
         )
-    return torch.minimum(energy, ceiling)
+    ceiling = ceiling / multiplicity
+    return torch.minimum(energy, ceiling), ceiling
 
 
 def _rounding_error(
@@ -126,7 +134,7 @@ def _rounding_error(
     if geometry.clear_rank and geometry.space.dimension == 0:
         return 0.0
     if geometry.clear_rank:
-        upper = min(upper, enclose(bounds.value, inside.at_rank(), outputs, bounds.grade).upper)
+        upper = min(upper, enclose(geometry, 0.0, inside.at_rank(), outputs).upper)
     return max(bounds.value - bounds.lower, upper - bounds.value)
 
 
@@ -148,18 +156,20 @@ def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None
 def expected_igs(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> float:
     """E_{y~p}[IGS] over labels that the model itself would draw: tr P = rank F.
 
+    With a pool, (N_F/N) times the part of tr P that belongs to the labelled samples.
+
     Each label's IGS is computed and weighted by its probability, so that comparing the sum with
     the rank checks residuals and projector against each other. For countable labels only.
     Raises ValueError where the likelihood has no countable labels.
     """
     geometry = as_geometry(model, data, **options)
     problem = geometry.problem
-    labels = problem.likelihood.label_distribution(problem.logits)
+    labels = problem.likelihood.label_distribution(problem.labelled_logits)
     if not labels:
         raise ValueError(f"expected_igs needs countable labels; {problem.likelihood.name} has none")
     terms = [
         probability
-        @ geometry.space.block_energy(problem.likelihood.residual(problem.logits, targets))
+        @ geometry.sample_energy(problem.likelihood.residual(problem.labelled_logits, targets))
         for probability, targets in labels
     ]
-    return float(torch.stack(terms).sum())
+    return problem.weight * float(torch.stack(terms).sum())

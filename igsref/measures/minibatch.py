@@ -14,7 +14,7 @@ from torch import Tensor
 
 from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
-from igsref.geometry.dense import Geometry
+from igsref.geometry.geometry import Geometry
 from igsref.problem import ProblemOptions
 
 _BATCHES_AT_ONCE = 512
@@ -131,7 +131,7 @@ def _batch_weights(batch: Sequence[int] | Tensor, number: int, num_samples: int)
 
 
 def _energies(geometry: Geometry, residuals: Tensor, weights: list[Tensor]) -> Tensor:
-    """N‖P w_B‖², w_B the mean of the batch's residuals in data space."""
+    """N_F ‖P w_B‖², w_B the mean of the batch's residuals in data space."""
     stacked = torch.stack(weights).to(residuals)
-    vectors = (stacked[:, :, None] * residuals).flatten(1).mT
-    return len(residuals) * geometry.energy(vectors)
+    vectors = geometry.embedded(stacked[:, :, None] * residuals)
+    return geometry.problem.pool_size * geometry.energy(vectors)

@@ -5,37 +5,50 @@ exact residuals differ from v by Δ in the same whitening, ‖Δ‖_F ≤ d. An 
 max_x (vᵀAx)²/‖Ax‖², the exact one lies within
 
     (√lower − d)²/(1 + η)   and   (√upper + d)²/(1 − η).
+
+IGS is N_F/N times the energy of the labelled samples, N_F the size of the pool.
 """
 
+import torch
 from torch import Tensor
 
-from igsref.enclosure import Enclosure, Grade
-from igsref.geometry.dense import Geometry
+from igsref.enclosure import Enclosure
+from igsref.geometry.geometry import Geometry
 from igsref.likelihoods.protocol import OutputError
-from igsref.linalg.bracket import Bracket, in_blocks, whole
+from igsref.linalg.bracket import Bracket
 
 _OUTWARDS = 2.0**-48
 """More than the dozen roundings of the formulas below."""
 
 
 def output_error(geometry: Geometry) -> OutputError:
-    """η and ‖Δ_i‖ of every sample, (N,), from what the logits are known to."""
-    problem = geometry.problem
-    return problem.likelihood.output_error(problem.logits, problem.targets, geometry.logit_error)
+    """‖Δ_i‖ of every labelled sample, (N,), and η of every input of the pool, (N_F,)."""
+    problem, error = geometry.problem, geometry.certificate.logit_error
+    judge, members = problem.likelihood.output_error, problem.members
+    labelled = judge(problem.labelled_logits, problem.targets, error[members])
+    if problem.pool_size == problem.num_samples:
+        return labelled
+    # No target enters the metric.
+    whole = judge(problem.logits, torch.zeros_like(problem.logits), error)
+    return OutputError(labelled.residual, whole.metric)
 
 
-def enclose(value: float, inside: Bracket, outputs: OutputError, grade: Grade) -> Enclosure:
-    """The enclosure of an energy whose columns hold each sample's residual once."""
-    shift, metric = _sizes(outputs)
+def enclose(geometry: Geometry, value: float, inside: Bracket, outputs: OutputError) -> Enclosure:
+    """N_F/N times an energy whose columns hold each sample's residual once."""
+    weight, (shift, metric) = geometry.problem.weight, _sizes(outputs)
     low = max(0.0, inside.lower**0.5 * (1 - _OUTWARDS) - shift)
-    lower = low**2 / (1 + metric) * (1 - _OUTWARDS)
-    upper = _outermost(inside.upper, shift, metric)
-    return Enclosure(lower, min(max(value, lower), upper), upper, grade)
+    lower = weight * low**2 / (1 + metric) * (1 - _OUTWARDS)
+    upper = weight * _outermost(inside.upper, shift, metric)
+    grade = geometry.certificate.grade
+    return Enclosure(lower, min(max(weight * value, lower), upper), upper, grade)
 
 
-def ceiling_end(residuals: Tensor, outputs: OutputError) -> float:
-    """The upper end of the ceiling Σ uᵀΛ⁺u, at least every upper end of an IGS."""
-    return _outermost(whole(in_blocks(residuals)).upper, *_sizes(outputs))
+def ceiling_end(geometry: Geometry, residuals: Tensor, outputs: OutputError) -> float:
+    """The upper end of the ceiling (N_F/N) Σ uᵀΛ⁺u/n(x), n(x) how often x is in the pool."""
+    problem = geometry.problem
+    share = problem.multiplicity().double().rsqrt()[:, None]
+    square = float((residuals * share).square().sum()) * (1 + 2.0**-53 * (8 + residuals.numel()))
+    return problem.weight * _outermost(square, *_sizes(outputs))
 
 
 def _outermost(upper: float, shift: float, metric: float) -> float:
@@ -47,4 +60,4 @@ def _outermost(upper: float, shift: float, metric: float) -> float:
 def _sizes(outputs: OutputError) -> tuple[float, float]:
     residual = outputs.residual.square()
     shift = float(residual.sum()) ** 0.5 * (1 + 2.0**-53 * (8 + len(residual)))
-    return shift, float(outputs.metric.max()) if len(residual) else 0.0
+    return shift, float(outputs.metric.max())

@@ -34,6 +34,7 @@ class Result:
     per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value to rounding.
     sample_ceiling: of each, (N,). loss: mean training loss, in nats.
     full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient, as an enclosure.
+    pool_size: N_F, the number of inputs that F is a mean over; N unless a pool was given.
     num_parameters: m of the chosen parameters; of full_num_parameters trainable ones.
     margin: σ_min over the error bound in the certificate of full rank. route: how it was computed.
     """
@@ -53,6 +54,7 @@ class Result:
     full_batch: Enclosure
     loss: float
     num_samples: int
+    pool_size: int
     num_classes: int
     num_rows: int
     num_parameters: int
@@ -143,7 +145,7 @@ class Result:
             f"rank of F          {self._rank_text()}",
             f"full batch G       {self.full_batch.value:.10g}",
             f"training loss      {self.loss:.6g} nats",
-            f"samples, classes   {self.num_samples}, {self.num_classes}",
+            f"samples, classes   {self._samples_text()}, {self.num_classes}",
             f"likelihood, route  {self.likelihood}, {self.route}",
             f"heaviest samples   {self._heaviest_text()}",
         ]
@@ -163,6 +165,11 @@ class Result:
             f"{self.rank}, exactly {self.rank_lower} to {self.rank_upper} by {self.rank_source} "
             f"({self.num_rows} rows, {self._parameters_text()}){unclear}"
         )
+
+    def _samples_text(self) -> str:
+        if self.pool_size == self.num_samples:
+            return str(self.num_samples)
+        return f"{self.num_samples} in a pool of {self.pool_size}"
 
     def _parameters_text(self) -> str:
         if self.num_parameters == self.full_num_parameters:

@@ -9,7 +9,7 @@ from tests.strategies import architecture
 def test_a_geometry_serves_without_being_computed_again(monkeypatch):
     model, x, y = architecture("MLP with relu", 0, 6)
     geometry = igsref.as_geometry(model, (x, y))
-    monkeypatch.setattr("igsref.geometry.access.dense_geometry", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr("igsref.geometry.access.wide_geometry", lambda *_, **__: pytest.fail())
     assert igsref.as_geometry(geometry) is geometry
     assert igsref.exact_igs(geometry).value > 0
 

@@ -44,7 +44,7 @@ def test_energies_stay_below_the_ceiling_without_a_clamp(network):
     model, x, y = network
     geometry = igsref.as_geometry(model, (x, y))
     problem = geometry.problem
-    energy = geometry.space.block_energy(problem.residuals())
+    energy = geometry.sample_energy(problem.residuals())
     ceiling = problem.likelihood.ceiling(problem.logits, problem.targets)
     assert bool((energy >= 0).all())
     assert bool((energy <= ceiling * (1 + 1e-12) + TINY).all())
@@ -92,7 +92,7 @@ def test_energies_of_unsaturated_networks_are_those_of_a_dense_projection(networ
     projected = projected_energy(problem)
     assume(projected is not None)
     expected, condition = projected
-    energy = geometry.space.block_energy(problem.residuals())
+    energy = geometry.sample_energy(problem.residuals())
     result = igsref.exact_igs(geometry)
     size = problem.residuals().square().sum(dim=1)
     # P moves by κ times the rounding of the factor, about n units of it; ‖P v‖² by twice that.

@@ -1,4 +1,4 @@
-"""The dense route to the range."""
+"""Wide and tall factors: saturation, ranks, noise, what is refused."""
 
 import warnings
 
@@ -111,7 +111,7 @@ def test_key_bias_of_attention_makes_no_direction():
 
 def test_memory_is_asked_for_before_any_jacobian(monkeypatch):
     model, x, y = architecture("MLP with relu", 1, 5)
-    monkeypatch.setattr("igsref.geometry.dense.differences", lambda problem: pytest.fail("ran"))
+    monkeypatch.setattr("igsref.geometry.wide.jacobian_rows", lambda *_, **__: pytest.fail("ran"))
     with pytest.raises(MemoryError, match=r"reduced factor of 10 rows × \d+ parameters needs"):
         igsref.exact_igs(model, (x, y), memory=1000)
 
