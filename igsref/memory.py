@@ -29,6 +29,19 @@ def readable(size: int | float) -> str:
     return f"{size:.1f} PiB"
 
 
+def readable_time(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> readable_time(5400.0)
+    '1.5 h'
+    """
+    for unit, size in (("s", 60), ("min", 60), ("h", 24)):
+        if seconds < size:
+            return f"{seconds:.2g} {unit}"
+        seconds /= size
+    return f"{seconds:.2g} days"
+
+
 def require_memory(needed: int, budget: int, what: str, advice: str) -> None:
     """Raise MemoryError, with the sizes and what to do instead, where needed > budget."""
     if needed > budget:

@@ -49,9 +49,29 @@ def hooked() -> nn.Module:
     return model
 
 
+def reversed_gradient() -> nn.Module:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].register_full_backward_hook(lambda module, inputs, outputs: None)
+    return model
+
+
+def replaced_forward() -> nn.Module:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    model[1].forward = torch.tanh
+    return model
+
+
 @pytest.mark.parametrize(
     "model",
-    [Own(2, 2), Wrapped(), hooked(), nn.Sequential(weight_norm(nn.Linear(2, 2))), nn.LSTM(2, 2)],
+    [
+        Own(2, 2),
+        Wrapped(),
+        hooked(),
+        reversed_gradient(),
+        replaced_forward(),
+        nn.Sequential(weight_norm(nn.Linear(2, 2))),
+        nn.LSTM(2, 2),
+    ],
 )
 def test_anything_else_has_no_layers(model):
     assert sequential_layers(model) is None

@@ -5,9 +5,10 @@ from typing import Any, Unpack
 import torch
 
 from igsref.geometry.geometry import Geometry
-from igsref.geometry.plan import DENSE, require_dense
+from igsref.geometry.plan import plan_of
 from igsref.geometry.tall import tall_geometry
 from igsref.geometry.wide import wide_geometry
+from igsref.jacobian.columns import column_ranges
 from igsref.memory import check_budget
 from igsref.problem import ProblemOptions, as_problem
 
@@ -18,7 +19,8 @@ def as_geometry(
     """The geometry of a model on data; one computed geometry serves every measure.
 
     model: a module or pair with data, or a Problem, or a Geometry (then nothing is computed).
-    memory: budget in bytes. options: as for ``igsref.as_problem``.
+    memory: budget in bytes (2 GiB, or what is free if that is less).
+    options: as for ``igsref.as_problem``.
 
     Raises TypeError for anything beside a Geometry, for a memory that is no integer and as
     ``igsref.as_problem``; ValueError likewise; MemoryError, with the sizes, where the factor does
@@ -30,7 +32,8 @@ def as_geometry(
         return model
     check_budget(memory, torch.device("cpu"))  # a budget that is none, before any work
     problem = as_problem(model, data, **options)
-    require_dense(problem, memory)
+    planned = plan_of(problem, memory)
+    planned.require()
     if problem.num_rows > problem.num_parameters:
-        return tall_geometry(problem, DENSE)
-    return wide_geometry(problem, [(0, problem.num_parameters)], DENSE)
+        return tall_geometry(problem, planned.route)
+    return wide_geometry(problem, column_ranges(problem, planned.width), planned.route)

@@ -3,31 +3,50 @@
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from igsref.memory import FLOAT64_BYTES, check_budget, readable, require_memory
+from igsref.memory import (
+    FLOAT64_BYTES,
+    check_budget,
+    readable,
+    readable_time,
+    require_memory,
+)
 from igsref.problem import Problem, ProblemOptions, as_problem, refuse_one_shot
 
 DENSE = "dense"
+STREAMED = "streamed"
+DEFAULT_MEMORY = 2 * 2**30
+"""The budget unless one is given, if so much is free: 2 GiB."""
 _FLOPS = 2.0e10
 """Sustained float64 operations a second of the factorisations on two cores; fixed, so that plans
 do not change from run to run."""
 _ROW_ENTRIES = 1.0e8
 """Jacobian entries a second through vmap on two cores."""
+_CHUNK = 3 * 2**26
+_SQUARES = 20
+"""Matrices of n × n numbers that a wide problem holds at its peak, beside three blocks of D."""
+_TALL = 11
+"""Matrices of the size of D that a tall problem holds at its peak."""
+_NARROWEST = 4
+"""A block has at least n/4 columns: less would take most of its time for the triangle."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What ``exact_igs`` would do.
 
-    num_samples N, num_classes C, num_rows n of the reduced factor, num_parameters m.
-    bytes_needed: peak of the route, predicted. bytes_available: budget, or what is free now.
+    num_samples N, pool_size N_F, num_classes C, num_rows n of the reduced factor,
+    num_parameters m. route: "dense", all columns at once, or "streamed", ``width`` at a time.
+    bytes_needed: peak of the route, predicted. bytes_available: the budget.
     seconds: a guess of the order of magnitude, on two idle cores.
     """
 
     num_samples: int
+    pool_size: int
     num_classes: int
     num_rows: int
     num_parameters: int
     route: str
+    width: int
     bytes_needed: int
     bytes_available: int
     seconds: float
@@ -37,13 +56,23 @@ class Plan:
         """Whether the route's predicted peak is within the budget."""
         return self.bytes_needed <= self.bytes_available
 
+    def require(self) -> None:
+        """Raise MemoryError, with the sizes and what to do instead, where it does not fit."""
+        require_memory(
+            self.bytes_needed,
+            self.bytes_available,
+            f"the reduced factor of {self.num_rows} rows × {self.num_parameters} parameters",
+            f"give memory={self.bytes_needed}, or choose fewer samples, or fewer parameters with "
+            "parameters='…' (a lower bound of the whole network's IGS)",
+        )
+
     def __str__(self) -> str:
         verdict = "fits in" if self.fits else "does NOT fit in"
         return (
             f"{self.route}: reduced factor {self.num_rows} × {self.num_parameters} "
             f"(N = {self.num_samples}, C = {self.num_classes}), "
             f"{readable(self.bytes_needed)} {verdict} {readable(self.bytes_available)}, "
-            f"about {self.seconds:.2g} s"
+            f"about {readable_time(self.seconds)}"
         )
 
 
@@ -52,46 +81,74 @@ def plan(
 ) -> Plan:
     """What ``exact_igs(model, data)`` would take, before it runs; only logits are evaluated.
 
-    memory: budget in bytes (what is free unless given). options: as for ``igsref.as_problem``.
+    memory: budget in bytes (2 GiB, or what is free if that is less).
+    options: as for ``igsref.as_problem``.
     Raises ValueError for an iterator that can be read only once, since none would be left.
     """
     refuse_one_shot(data, "plan")
-    problem = as_problem(model, data, **options)
-    rows, columns = problem.num_rows, problem.num_parameters
+    return plan_of(as_problem(model, data, **options), memory)
+
+
+def plan_of(problem: Problem, memory: int | None) -> Plan:
+    """The route for a problem: dense where it fits the budget, otherwise streamed.
+
+    A function of sizes and budget alone.
+    """
+    n, m = problem.num_rows, problem.num_parameters
+    budget = check_budget(memory, problem.function.device)
+    if memory is None:
+        budget = min(budget, DEFAULT_MEMORY)
+    route, width, needed = _route(n, m, budget)
     return Plan(
         problem.num_samples,
+        problem.pool_size,
         problem.num_classes,
-        rows,
-        columns,
-        DENSE,
-        dense_bytes(rows, columns),
-        check_budget(memory, problem.function.device),
-        _dense_seconds(problem.num_samples, rows, columns),
+        n,
+        m,
+        route,
+        width,
+        needed,
+        budget,
+        _seconds(problem, width),
     )
 
 
-def dense_bytes(rows: int, columns: int) -> int:
-    """Peak of the dense route: D and LAPACK's copy of it, six square matrices, one chunk."""
-    small = min(rows, columns)
-    chunk = 3 * 2**26
-    return FLOAT64_BYTES * (2 * rows * columns + 6 * small * max(small, rows)) + chunk
+def _route(n: int, m: int, budget: int) -> tuple[str, int, int]:
+    """Route, columns at a time, bytes."""
+    if n > m:
+        return DENSE, m, FLOAT64_BYTES * _TALL * n * m + _CHUNK
+    if wide_bytes(n, m) <= budget:
+        return DENSE, m, wide_bytes(n, m)
+    least = max(1, min(m, n // _NARROWEST))
+    width = (budget - wide_bytes(n, 0)) // (3 * FLOAT64_BYTES * n)
+    width = max(least, min(m, width))
+    return STREAMED, width, wide_bytes(n, width)
 
 
-def _dense_seconds(samples: int, rows: int, columns: int) -> float:
-    """Jacobian, factorisations, and the rounding estimate's residual of every sample."""
-    small, large = sorted((rows, columns))
-    factorisations = 2 * small**2 * large + 6 * small**3
-    residuals = 10 * samples * rows * small
-    return 0.02 + rows * columns / _ROW_ENTRIES + (factorisations + residuals) / _FLOPS
+def wide_bytes(rows: int, width: int) -> int:
+    """Peak of a wide problem whose columns come ``width`` at a time."""
+    return FLOAT64_BYTES * (3 * rows * width + _SQUARES * rows**2) + _CHUNK
+
+
+def _seconds(problem: Problem, width: int) -> float:
+    """Jacobians and factorisations of two passes, and each sample's residual."""
+    n, m = problem.num_rows, problem.num_parameters
+    small, large = sorted((n, m))
+    # A tensor that is cut into blocks is differentiated as a whole for each of them.
+    sizes = [tensor.numel() for tensor in problem.function.parameters.values()]
+    entries = 2 * n * sum(size * -(-size // width) for size in sizes)
+    factorisations = 6 * small**2 * (large + -(-m // width) * small) + 30 * small**3
+    residuals = 10 * problem.num_samples * n * small
+    return 0.02 + 2 * entries / _ROW_ENTRIES + (factorisations + residuals) / _FLOPS
 
 
 def require_dense(problem: Problem, memory: int | None) -> None:
-    """Raise MemoryError where the dense route does not fit."""
+    """Raise MemoryError where all of D, and what is made of it, does not fit what is there."""
     rows, columns = problem.num_rows, problem.num_parameters
+    needed = wide_bytes(*sorted((rows, columns)))
     require_memory(
-        dense_bytes(rows, columns),
+        needed,
         check_budget(memory, problem.function.device),
         f"the reduced factor of {rows} rows × {columns} parameters",
-        "choose fewer samples, or fewer parameters with parameters='…' (a lower bound of the "
-        "whole network's IGS); igsref.plan(model, data) tells what would fit",
+        "choose fewer samples, or fewer parameters with parameters='…'",
     )

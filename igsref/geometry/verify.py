@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.geometry.geometry import Certificate
+from igsref.geometry.progress import interruptible
 from igsref.jacobian.columns import restricted
 from igsref.jacobian.rounding import estimate_logit_error
 from igsref.jacobian.rows import chunk_size, jacobian_rows
@@ -108,41 +109,55 @@ def compressed(
     """
     rows, rank = coefficients.shape
     product, gram = coefficients.new_zeros(rows, rank), coefficients.new_zeros(rank, rank)
-    size, error = coefficients.new_zeros(rows), coefficients.new_zeros(rows)
+    size = coefficients.new_zeros(rows)
     contrast = problem.likelihood.contrast(problem.logits)
-    for start, stop in ranges:
-        part, columns = restricted(problem, start, stop)
-        scale = scales.columns[start:stop]
-        block = jacobian_rows(part, contrast, columns=columns) * scale
-        block *= scales.rows[:, None]
-        mixed = block.mT @ coefficients
-        product += measured_product(block, mixed)
-        gram += mixed.mT @ mixed
-        size += block.square().sum(dim=1)
-        error += _squared_error(part, contrast, columns, scale)
+    reached = "the value is known, its bracket is not"
+    with interruptible("blocks of columns", len(ranges), reached) as blocks:
+        for start, stop in blocks(ranges):
+            part, columns = restricted(problem, start, stop)
+            scale = scales.columns[start:stop]
+            block = jacobian_rows(part, contrast, columns=columns)
+            block *= scale
+            block *= scales.rows[:, None]
+            mixed = block.mT @ coefficients
+            product += measured_product(block, mixed)
+            gram += mixed.mT @ mixed
+            size += block.norm(dim=1).square()
     grown = 1 + gamma(8 * problem.num_parameters)
     rounding = product_rounding(max(b - a for a, b in ranges)) + gamma(len(ranges) + 2)
-    spread = float(gram.abs().sum(dim=1).max()) ** 0.5 * grown
     total = float(gram.diagonal().sum()) ** 0.5
-    row_error = error.sqrt() * scales.rows * spread + rounding * total * size.sqrt()
+    off = gamma(2 * problem.num_parameters) * total**2  # rounding of the Gram matrix
+    spread = (float(gram.abs().sum(dim=1).max()) + off) ** 0.5
+    row_error = proven_row_error(problem, scales) * spread + rounding * total * size.sqrt()
     return Compressed(product, row_error * grown)
 
 
 def proven_row_error(problem: Problem, scales: Scales) -> Float64[Tensor, " rows"]:
-    """A bound on the norm of the error of each row of the scaled D."""
+    """A bound on the norm of the error of each row of the scaled D, a tensor at a time."""
     contrast = problem.likelihood.contrast(problem.logits)
-    squares = _squared_error(problem, contrast, slice(None), scales.columns)
+    squares = torch.zeros_like(scales.rows)
+    start = 0
+    for tensor in problem.function.parameters.values():
+        stop = start + tensor.numel()
+        part, _ = restricted(problem, start, stop)
+        squares += _squared_error(part, contrast, scales.columns[start:stop])
+        start = stop
     return squares.sqrt() * scales.rows * (1 + gamma(8 * problem.num_parameters))
 
 
 def _squared_error(
-    problem: Problem, contrast: Tensor, columns: slice, scale: Tensor
+    problem: Problem, contrast: Tensor, scale: Float64[Tensor, " columns"]
 ) -> Float64[Tensor, " rows"]:
-    """Σ (E_jp scale_p)² of every row, some samples at a time."""
-    height = contrast.shape[1]
-    size = chunk_size(8 * _ERROR_TEMPORARIES * height * problem.num_parameters)
-    parts = [
-        (row_error(problem, contrast, samples=chosen)[:, columns] * scale).square().sum(dim=1)
-        for chosen in torch.arange(problem.pool_size).split(size)
-    ]
-    return torch.cat(parts)
+    """Σ (E_jp scale_p)² of every row, some samples and rows of a sample at a time."""
+    samples, height, _ = contrast.shape
+    out = contrast.new_empty(samples, height)
+    at_once = min(height, chunk_size(8 * _ERROR_TEMPORARIES * len(scale)))
+    size = chunk_size(8 * _ERROR_TEMPORARIES * at_once * len(scale))
+    for chosen in torch.arange(samples).split(size):
+        for row in range(0, height, at_once):
+            rows = contrast[:, row : row + at_once]
+            error = row_error(problem, rows, samples=chosen) * scale
+            out[chosen, row : row + at_once] = (
+                error.norm(dim=1).square().view(len(chosen), rows.shape[1])
+            )
+    return out.flatten()

@@ -21,6 +21,7 @@ from igsref.curvature.rank_bound import rank_bound
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Geometry
+from igsref.geometry.progress import interruptible
 from igsref.geometry.verify import (
     Ranges,
     estimated_certificate,
@@ -75,18 +76,19 @@ def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
     contrast = problem.likelihood.contrast(problem.logits)
     triangle = rounding = None
     rows, columns = contrast.new_ones(problem.num_rows), []
-    for start, stop in ranges:
-        part, chosen = restricted(problem, start, stop)
-        block = jacobian_rows(part, contrast, columns=chosen)
-        check_rows(problem, block, start)
-        own = estimate_rounding(part, contrast, block, columns=chosen)
-        block[:, own.noise] = 0.0
-        whole = len(ranges) == 1
-        scales = equilibrate_(block) if whole else Scales(rows, equilibrate_columns_(block))
-        triangle = append_columns(triangle, _without_zero_columns(block))
-        rounding = own if rounding is None else rounding.beside(own)
-        rows = scales.rows
-        columns.append(torch.where(own.noise, 0.0, scales.columns))
+    with interruptible("blocks of columns", len(ranges), "no value yet") as blocks:
+        for start, stop in blocks(ranges):
+            part, chosen = restricted(problem, start, stop)
+            block = jacobian_rows(part, contrast, columns=chosen)
+            check_rows(problem, block, start)
+            own = estimate_rounding(part, contrast, block, columns=chosen)
+            block[:, own.noise] = 0.0
+            whole = len(ranges) == 1
+            scales = equilibrate_(block) if whole else Scales(rows, equilibrate_columns_(block))
+            triangle = append_columns(triangle, _without_zero_columns(block))
+            rounding = own if rounding is None else rounding.beside(own)
+            rows = scales.rows
+            columns.append(torch.where(own.noise, 0.0, scales.columns))
     assert triangle is not None and rounding is not None
     warn_of_no_derivative(triangle)
     step = power_of_two_scale(torch.linalg.vector_norm(triangle, dim=1))

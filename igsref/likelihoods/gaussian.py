@@ -43,7 +43,8 @@ class Gaussian:
     ) -> OutputError:
         """For exact logits within ``error``, (N, C): v moves with them, Λ does not."""
         rounded = 2 * UNIT * (logits - targets).norm(dim=1)
-        return OutputError(error.norm(dim=1) + rounded, torch.zeros_like(rounded))
+        moved = error.norm(dim=1) * (1 + 2 * UNIT * (error.shape[1] + 2))  # the norm rounds too
+        return OutputError(moved + rounded, torch.zeros_like(rounded))
 
     def loss(
         self, logits: Float[Tensor, "N C"], targets: Float[Tensor, "N C"]

@@ -35,7 +35,7 @@ def exact_igs(
     model: any ``nn.Module`` in evaluation mode or a pair (function, params); with ``data``, a pair
         (x, y), a mapping with ``labels``, or an iterable of such batches. A ``Problem`` or a
         ``Geometry`` may stand for both.
-    memory: budget in bytes (what is free unless given).
+    memory: budget in bytes (2 GiB, or what is free if that is less): decides on the route.
     options: as for :func:`igsref.as_problem` (``likelihood``, ``parameters``, ``fisher_data``, …).
 
     Returns a :class:`Result`. Jang, Lee, Park, Noh (NeurIPS 2022), equation (6).
