@@ -90,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_network(console, model, train, test)
     print_result(console, result)
     print_meaning(console, result)
-    print_few(console, igsref.exact_igs(model, train[:FEW].data))
+    few = train[:FEW]
+    pool = {"fisher_data": digits.images, "members": torch.arange(len(few.labels))}
+    print_few(console, igsref.exact_igs(model, few.data), igsref.exact_igs(model, few.data, **pool))
     print_heaviest(console, p, train, result)
     print_hierarchy(console, hierarchy, result.rank)
     print_expectation(console, hierarchy, p, train)
@@ -180,11 +182,13 @@ def print_result(console: Console, result: igsref.Result) -> None:
     shown = "shown: full row rank" if result.saturated else "not saturated"
     rows = {
         "IGS": f"{result.value:.12g}",
+        "bracket": bracket(result),
         "known to (estimate)": f"±{result.rounding_error:.0e}",
         "IGS / N": f"{result.value / result.num_samples:.6g}",
         "ceiling, Σ expm1(loss)": f"{result.ceiling:.12g}",
         "saturation": f"{result.saturation:.6g} ({shown})",
-        "rank of F": f"{result.rank}{'' if result.clear_rank else ' (no clear gap)'}",
+        "rank of F": f"{result.rank}{'' if result.clear_rank else ' (no clear gap)'}, exactly "
+        f"{result.rank_lower} to {result.rank_upper}",
         "rows of the factor, N(C−1)": str(result.num_rows),
         "parameters m": str(result.num_parameters),
         "training loss": f"{result.loss:.6g} nats",
@@ -209,12 +213,23 @@ def print_meaning(console: Console, result: igsref.Result) -> None:
     )
 
 
-def print_few(console: Console, few: igsref.Result) -> None:
+def print_few(console: Console, few: igsref.Result, pooled: igsref.Result) -> None:
+    """Fewer samples, where the IGS is its ceiling; and what a pool of inputs does about it."""
     verdict = "saturated, a function of the losses alone" if few.saturated else "not saturated"
     console.print(
         f"\n[bold]The same network on only {few.num_samples} of them[/bold] ({few.num_rows} rows, "
         f"rank {few.rank}): IGS {few.value:.9g}, ceiling {few.ceiling:.9g}: {verdict}.\n"
+        f"[bold]With a Fisher matrix over all {pooled.pool_size} digits[/bold], which needs no "
+        f"labels ({pooled.num_rows} rows, rank {pooled.rank}): IGS {pooled.value:.9g} in "
+        f"{bracket(pooled)}, {pooled.saturation:.1%} of its ceiling {pooled.ceiling:.9g}. What is "
+        "missing is a property of the network that its losses do not tell. The upper end stays "
+        f"near the ceiling as long as the rank is known to lie in {pooled.rank_lower} to "
+        f"{pooled.rank_upper} only.\n"
     )
+
+
+def bracket(result: igsref.Result) -> str:
+    return f"\\[{result.lower:.9g}, {result.upper:.9g}] ({result.grade})"
 
 
 def print_heaviest(console: Console, p: Tensor, train: Digits, result: igsref.Result) -> None:
