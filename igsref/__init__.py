@@ -9,6 +9,7 @@ from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from igsref.measures.blocks import block_upper_bound
 from igsref.measures.divergence import fisher_quadratic, kl_divergence
 from igsref.measures.hierarchy import Hierarchy, gradient_hierarchy
 from igsref.measures.igs import AccuracyWarning, exact_igs, expected_igs
@@ -35,6 +36,7 @@ __all__ = [
     "Spectrum",
     "as_geometry",
     "as_problem",
+    "block_upper_bound",
     "eigenvalues",
     "exact_igs",
     "expected_igs",

@@ -76,7 +76,7 @@ def _batches(fisher_data: Any) -> Iterable[Any]:
     if isinstance(fisher_data, Tensor | tuple | Mapping):
         return [fisher_data]
     if isinstance(fisher_data, Dataset):
-        return DataLoader(fisher_data, batch_size=256)
+        fisher_data = DataLoader(fisher_data, batch_size=256)
     if not isinstance(fisher_data, Iterable):
         raise TypeError(
             "fisher_data must be inputs: a tensor, a tuple, a mapping, or an iterable of such "

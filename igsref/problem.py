@@ -57,6 +57,11 @@ class Problem:
         return len(self.samples)
 
     @property
+    def has_pool(self) -> bool:
+        """Whether F is a mean over other inputs than the labelled ones, or over them reordered."""
+        return not torch.equal(self.members.cpu(), torch.arange(self.pool_size))
+
+    @property
     def weight(self) -> float:
         """N_F/N: IGS = (N_F/N) Σ ‖P v_i‖²."""
         return self.pool_size / self.num_samples
@@ -183,8 +188,10 @@ def _problem(
     _check_rank_bound(rank_bound)
     chosen = find_likelihood(likelihood)
     function = logit_function(model, parameters=parameters, logits=logits)
-    samples, rows = pooled(collect(data), fisher_data, members)
-    _check_device(function, samples)
+    labelled = collect(data)
+    _check_device(function, labelled)
+    _check_inputs(labelled)
+    samples, rows = pooled(labelled, fisher_data, members)
     _check_inputs(samples)
     samples = _cast_samples(samples, torch.float64)
 
@@ -214,11 +221,11 @@ def _check_rank_bound(rank_bound: Any) -> None:
         raise ValueError(f"rank_bound must not be negative; got {rank_bound}")
 
 
-def refuse_one_shot(data: Any, caller: str) -> None:
+def refuse_one_shot(data: Any, caller: str, name: str = "data") -> None:
     """Refuse an iterator where reading it would leave nothing for the call that follows."""
     if is_one_shot(data):
         raise ValueError(
-            f"data is an iterator that can be read only once, and {caller} would use it up; "
+            f"{name} is an iterator that can be read only once, and {caller} would use it up; "
             "give a list of its batches, or make it a Problem once: igsref.as_problem(model, data)"
         )
 

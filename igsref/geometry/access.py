@@ -5,8 +5,8 @@ from typing import Any, Unpack
 import torch
 
 from igsref.geometry.geometry import Geometry
-from igsref.geometry.plan import plan_of
-from igsref.geometry.tall import tall_geometry
+from igsref.geometry.plan import STREAMED, plan_of
+from igsref.geometry.tall import streamed_tall_geometry, tall_geometry
 from igsref.geometry.wide import wide_geometry
 from igsref.jacobian.columns import column_ranges
 from igsref.memory import check_budget
@@ -35,5 +35,7 @@ def as_geometry(
     planned = plan_of(problem, memory)
     planned.require()
     if problem.num_rows > problem.num_parameters:
+        if planned.route == STREAMED:
+            return streamed_tall_geometry(problem, planned.at_once, planned.route)
         return tall_geometry(problem, planned.route)
-    return wide_geometry(problem, column_ranges(problem, planned.width), planned.route)
+    return wide_geometry(problem, column_ranges(problem, planned.at_once), planned.route)

@@ -1,6 +1,6 @@
 """A geometry: the range of a problem's reduced factor, and how far it is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +11,11 @@ from torch import Tensor
 from igsref.curvature.rank_bound import RankBound
 from igsref.enclosure import Grade
 from igsref.linalg.assess import Assessment
-from igsref.linalg.bracket import Bracket, Vectors, bracket, in_blocks, whole
-from igsref.linalg.range import Space
+from igsref.linalg.bracket import Bracket, bracket, whole
+from igsref.linalg.range import Blocks, Space, Vectors
 from igsref.problem import Problem
+
+_SAMPLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +62,9 @@ class Geometry:
         """‖P v_i‖² for a block of every labelled sample."""
         return self.space.block_energy(blocks, self.problem.members)
 
-    def in_blocks(self, blocks: Float64[Tensor, "samples rows"]) -> Vectors:
-        """One column for every labelled sample, its block in its place."""
-        return in_blocks(blocks, self.problem.members, self.problem.pool_size)
+    def in_blocks(self, blocks: Float64[Tensor, "samples rows"]) -> Sequence[Vectors]:
+        """One column for every labelled sample, its block in its place; some at a time."""
+        return Blocks(blocks, self.problem.members).split(_SAMPLES_AT_ONCE)
 
     def embedded(self, blocks: Float64[Tensor, "k samples rows"]) -> Float64[Tensor, "stacked k"]:
         """Columns that hold a block of every labelled sample in its place."""
@@ -70,7 +72,7 @@ class Geometry:
         out[:, self.problem.members] = blocks
         return out.flatten(1).mT
 
-    def bracket(self, vectors: Vectors) -> Bracket:
+    def bracket(self, vectors: Sequence[Vectors]) -> Bracket:
         """lower ≤ ‖P V‖_F² ≤ upper for the columns of V, these floats; P of the exact logits' A."""
         if self.certificate.full:
             return whole(vectors)

@@ -26,6 +26,9 @@ _SQUARES = 20
 """Matrices of n × n numbers that a wide problem holds at its peak, beside three blocks of D."""
 _TALL = 11
 """Matrices of the size of D that a tall problem holds at its peak."""
+_ROW_COPIES = 8
+_TALL_SQUARES = 16
+"""Matrices of m × m numbers that a streamed tall problem holds, beside copies of its block."""
 _NARROWEST = 4
 """A block has at least n/4 columns: less would take most of its time for the triangle."""
 
@@ -35,7 +38,8 @@ class Plan:
     """What ``exact_igs`` would do.
 
     num_samples N, pool_size N_F, num_classes C, num_rows n of the reduced factor,
-    num_parameters m. route: "dense", all columns at once, or "streamed", ``width`` at a time.
+    num_parameters m. route: "dense", all of D at once, or "streamed": ``at_once`` columns of a wide
+    factor at a time, or rows of a tall one.
     bytes_needed: peak of the route, predicted. bytes_available: the budget.
     seconds: a guess of the order of magnitude, on two idle cores.
     """
@@ -46,7 +50,7 @@ class Plan:
     num_rows: int
     num_parameters: int
     route: str
-    width: int
+    at_once: int
     bytes_needed: int
     bytes_available: int
     seconds: float
@@ -86,6 +90,7 @@ def plan(
     Raises ValueError for an iterator that can be read only once, since none would be left.
     """
     refuse_one_shot(data, "plan")
+    refuse_one_shot(options.get("fisher_data"), "plan", "fisher_data")
     return plan_of(as_problem(model, data, **options), memory)
 
 
@@ -98,7 +103,7 @@ def plan_of(problem: Problem, memory: int | None) -> Plan:
     budget = check_budget(memory, problem.function.device)
     if memory is None:
         budget = min(budget, DEFAULT_MEMORY)
-    route, width, needed = _route(n, m, budget)
+    route, at_once, needed = _route(n, m, budget)
     return Plan(
         problem.num_samples,
         problem.pool_size,
@@ -106,17 +111,17 @@ def plan_of(problem: Problem, memory: int | None) -> Plan:
         n,
         m,
         route,
-        width,
+        at_once,
         needed,
         budget,
-        _seconds(problem, width),
+        _seconds(problem, route, at_once),
     )
 
 
 def _route(n: int, m: int, budget: int) -> tuple[str, int, int]:
     """Route, columns at a time, bytes."""
     if n > m:
-        return DENSE, m, FLOAT64_BYTES * _TALL * n * m + _CHUNK
+        return _tall_route(n, m, budget)
     if wide_bytes(n, m) <= budget:
         return DENSE, m, wide_bytes(n, m)
     least = max(1, min(m, n // _NARROWEST))
@@ -125,18 +130,36 @@ def _route(n: int, m: int, budget: int) -> tuple[str, int, int]:
     return STREAMED, width, wide_bytes(n, width)
 
 
+def _tall_route(n: int, m: int, budget: int) -> tuple[str, int, int]:
+    """Route, rows at a time, bytes."""
+    needed = FLOAT64_BYTES * _TALL * n * m + _CHUNK
+    if needed <= budget:
+        return DENSE, n, needed
+    height = (budget - tall_bytes(m, 0)) // (_ROW_COPIES * FLOAT64_BYTES * m)
+    height = max(1, m // _NARROWEST, min(n, height))
+    return STREAMED, height, tall_bytes(m, height)
+
+
+def tall_bytes(columns: int, height: int) -> int:
+    """Peak of a streamed tall problem whose rows come ``height`` at a time."""
+    square = _TALL_SQUARES * columns**2
+    return FLOAT64_BYTES * (_ROW_COPIES * columns * height + square) + _CHUNK
+
+
 def wide_bytes(rows: int, width: int) -> int:
     """Peak of a wide problem whose columns come ``width`` at a time."""
     return FLOAT64_BYTES * (3 * rows * width + _SQUARES * rows**2) + _CHUNK
 
 
-def _seconds(problem: Problem, width: int) -> float:
-    """Jacobians and factorisations of two passes, and each sample's residual."""
+def _seconds(problem: Problem, route: str, at_once: int) -> float:
+    """Jacobians and factorisations of two passes, and each sample's residual; of nine, if tall."""
     n, m = problem.num_rows, problem.num_parameters
+    width = at_once if n <= m else m
+    passes = 9 if n > m and route == STREAMED else 2
     small, large = sorted((n, m))
     # A tensor that is cut into blocks is differentiated as a whole for each of them.
     sizes = [tensor.numel() for tensor in problem.function.parameters.values()]
-    entries = 2 * n * sum(size * -(-size // width) for size in sizes)
+    entries = passes * n * sum(size * -(-size // width) for size in sizes)
     factorisations = 6 * small**2 * (large + -(-m // width) * small) + 30 * small**3
     residuals = 10 * problem.num_samples * n * small
     return 0.02 + 2 * entries / _ROW_ENTRIES + (factorisations + residuals) / _FLOPS

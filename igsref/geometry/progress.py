@@ -19,9 +19,11 @@ def interruptible(
 
     Raises KeyboardInterrupt, with that and ``so_far``, what is known at this stage.
     """
-    progress: list[tqdm] = []
+    bars: list[tqdm] = []
+    done = 0
 
     def shown(items: Iterable[Item]) -> Iterable[Item]:
+        nonlocal done
         bar = tqdm(
             items,
             total=total,
@@ -30,14 +32,16 @@ def interruptible(
             leave=False,
             disable=None if total > 1 else True,
         )
-        progress.append(bar)
-        return bar
+        bars.append(bar)
+        # The bar does not count while it is not shown.
+        for item in bar:
+            yield item
+            done += 1
 
     try:
         yield shown
     except KeyboardInterrupt:
-        done = progress[-1].n if progress else 0
         raise KeyboardInterrupt(f"interrupted after {done} of {total} {what}; {so_far}") from None
     finally:
-        for bar in progress:
+        for bar in bars:
             bar.close()

@@ -1,14 +1,27 @@
-"""Tall factors, n > m: the scaled D as it stands."""
+"""Tall factors, n > m: the scaled D as it stands, in memory or some samples at a time.
 
+In memory: U from D, then Q from M U, as for wide factors (:mod:`igsref.geometry.wide`).
+
+Streamed, with m² numbers and one block of rows: the triangle of D; from it R, and U = D_Π R⁻¹ row
+by row; the triangle of M U; from it T, and M U Π'T⁻¹ row by row; and since that is orthonormal only
+as far as T is well conditioned, once more the triangle of that.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
 
 from igsref.curvature.factor import differences
 from igsref.curvature.rank_bound import rank_bound
+from igsref.data import Samples
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Certificate, Geometry
+from igsref.geometry.progress import interruptible
 from igsref.geometry.verify import (
     estimated_certificate,
     is_verifiable,
@@ -16,13 +29,18 @@ from igsref.geometry.verify import (
     verified_certificate,
 )
 from igsref.jacobian.rounding import estimate_rounding
-from igsref.linalg.equilibrate import Scales, equilibrate_
-from igsref.linalg.range import Subspace, find_range
+from igsref.jacobian.rows import jacobian_rows
+from igsref.linalg.equilibrate import Scales, equilibrate_, power_of_two_scale
+from igsref.linalg.orthogonal import append_columns, pivoted_qr
+from igsref.linalg.range import Rows, Subspace, apply_blocks, find_range
 from igsref.problem import Problem
+
+_FEWEST = 8
+"""Samples in a block: enough to tell noise from a derivative that is small somewhere."""
 
 
 def tall_geometry(problem: Problem, route: str) -> Geometry:
-    """The geometry of a problem with n > m, D in memory: U from it, then Q (see ``wide``)."""
+    """The geometry of a problem with n > m, D in memory."""
     matrix = differences(problem)
     check_rows(problem, matrix, 0)
     warn_of_no_derivative(matrix)
@@ -31,17 +49,175 @@ def tall_geometry(problem: Problem, route: str) -> Geometry:
     matrix[:, rounding.noise] = 0.0
     scales = equilibrate_(matrix)
     error = estimated_row_error(rounding.relative, matrix)
-    cut = float(error.norm())
     root = problem.likelihood.root(problem.logits)
-    space, sizes = find_range(matrix, root / scales.rows.view(len(root), 1, -1), cut)
-    certify = partial(estimated_certificate, problem, space, error)
-    if is_verifiable(problem):
-        kept = torch.where(rounding.noise, 0.0, scales.columns)
-        certify = partial(_verified, problem, space, Scales(scales.rows, kept))
-    return Geometry(
-        problem, space, False, 0.0, is_clear(sizes, cut), route, rank_bound(problem), certify
+    space, sizes = find_range(
+        matrix, root / scales.rows.view(len(root), 1, -1), float(error.norm())
     )
+    kept = Scales(scales.rows, torch.where(rounding.noise, 0.0, scales.columns))
+    return _geometry(problem, space, sizes, error, kept, route)
+
+
+def streamed_tall_geometry(problem: Problem, rows_at_once: int, route: str) -> Geometry:
+    """The same from blocks of at most so many rows (but at least 8 samples), in four passes."""
+    source = _Source(problem, max(_FEWEST, rows_at_once // problem.rows_per_sample))
+    columns, relative = source.scales()
+    triangle, row_scales, norms = source.triangle(columns)
+    warn_of_no_derivative(triangle)
+    error = estimated_row_error(relative, norms[:, None])
+    _, triangle, pivots = pivoted_qr(triangle)
+    sizes = triangle.diagonal().abs()
+    rank = int((sizes > float(error.norm())).sum())
+    inner = _Inner(source, Scales(row_scales, columns), pivots[:rank], triangle[:rank, :rank])
+    space = inner.orthonormal()
+    return _geometry(problem, space, sizes, error, inner.scales, route)
+
+
+def _geometry(
+    problem: Problem,
+    space: Subspace,
+    sizes: Tensor,
+    error: Float64[Tensor, " rows"],
+    scales: Scales,
+    route: str,
+) -> Geometry:
+    clear = is_clear(sizes, float(error.norm()))
+    certify: Callable[[], Certificate] = partial(estimated_certificate, problem, space, error)
+    if is_verifiable(problem):
+        certify = partial(_verified, problem, space, scales)
+    return Geometry(problem, space, False, 0.0, clear, route, rank_bound(problem), certify)
 
 
 def _verified(problem: Problem, space: Subspace, scales: Scales) -> Certificate:
     return verified_certificate(problem, space, proven_row_error(problem, scales))
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Rows of D, some samples at a time."""
+
+    problem: Problem
+    samples_at_once: int
+
+    def blocks(self, what: str, reached: str) -> Iterator[tuple[Problem, Tensor, Tensor]]:
+        """Samples as a problem of their own, their contrast and rows of D; shown, stoppable."""
+        starts = range(0, self.problem.pool_size, self.samples_at_once)
+        with interruptible(what, len(starts), reached) as shown:
+            for start in shown(starts):
+                part = _part(self.problem, slice(start, start + self.samples_at_once))
+                contrast = part.likelihood.contrast(part.logits)
+                yield part, contrast, jacobian_rows(part, contrast)
+
+    def scales(self) -> tuple[Float64[Tensor, " params"], float]:
+        """Powers of two that bring columns to norm 1, 0 for noise; what rows are known to."""
+        m = self.problem.num_parameters
+        unit = self.problem.logits.new_ones(m)
+        scale, square = unit, 0 * unit
+        silent, empty = unit > 0, unit > 0
+        for part, contrast, block in self.blocks("blocks of samples, scales", "no value yet"):
+            check_rows(part, block, 0)
+            own = estimate_rounding(part, contrast, block)
+            zero = ~block.any(dim=0)
+            silent, empty = silent & (own.noise | zero), empty & zero
+            peak = torch.linalg.vector_norm(block, ord=torch.inf, dim=0)
+            # In one power of two for all blocks so far, squares neither overflow nor vanish.
+            both = power_of_two_scale(torch.maximum(peak, torch.where(square > 0, 0.5 / scale, 0)))
+            square = square * (both / scale).square() + (block * both).square().sum(dim=0)
+            scale = both
+        scale = scale * power_of_two_scale(square.sqrt())
+        return torch.where(silent & ~empty, 0.0, scale), self._relative()
+
+    def _relative(self) -> float:
+        """What rows are known to, from samples spread over all blocks."""
+        size = self.problem.pool_size
+        spread = torch.linspace(0, size - 1, min(size, _FEWEST)).long().unique()
+        part = _part(self.problem, spread.to(self.problem.logits.device))
+        contrast = part.likelihood.contrast(part.logits)
+        return estimate_rounding(part, contrast, jacobian_rows(part, contrast)).relative
+
+    def scaled(
+        self, columns: Tensor, what: str, reached: str
+    ) -> Iterator[tuple[Tensor, Float64[Tensor, "rows params"]]]:
+        """Row scales s, and rows of the scaled D."""
+        for _, _, block in self.blocks(what, reached):
+            block *= columns
+            scale = power_of_two_scale(torch.linalg.vector_norm(block, dim=1))
+            block *= scale[:, None]
+            yield scale, block
+
+    def triangle(
+        self, columns: Float64[Tensor, " params"]
+    ) -> tuple[Float64[Tensor, "params params"], Tensor, Tensor]:
+        """R of the scaled D, its row scales, and the norms of its rows."""
+        triangle, scales, norms = None, [], []
+        for scale, block in self.scaled(columns, "blocks of samples, triangle", "no value yet"):
+            triangle = append_columns(triangle, block.mT)
+            scales.append(scale)
+            norms.append(block.norm(dim=1))
+        assert triangle is not None
+        return triangle.mT, torch.cat(scales), torch.cat(norms)
+
+
+def _part(problem: Problem, chosen: slice | Tensor) -> Problem:
+    """Some inputs of the pool as a problem without labels."""
+    args, kwargs = problem.samples.inputs(chosen)
+    return replace(
+        problem,
+        samples=Samples(args, kwargs, problem.samples.labels[:0]),
+        logits=problem.logits[chosen],
+        targets=problem.targets[:0],
+        members=problem.members[:0],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Inner:
+    """U = K_Π R⁻¹ row by row, K the scaled D."""
+
+    source: _Source
+    scales: Scales
+    pivots: Int64[Tensor, " r"]
+    outer: Float64[Tensor, "r r"]
+
+    def rows(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Iterator[Rows]:
+        """Rows of K_Π, U, M, and of M U after some solves from the right."""
+        problem, first = self.source.problem, 0
+        reached = (
+            "no value yet" if len(solves) < 2 else "the value may be known, its bracket is not"
+        )
+        for scale, block in self.source.scaled(self.scales.columns, what, reached):
+            count = len(block) // problem.rows_per_sample
+            root = problem.likelihood.root(problem.logits[first : first + count])
+            blocks = root / scale.view(count, 1, -1)
+            chosen = block[:, self.pivots]
+            inner = torch.linalg.solve_triangular(self.outer, chosen, upper=True, left=False)
+            basis = apply_blocks(blocks, inner)
+            for solve in solves:
+                basis = solve(basis)
+            yield Rows(first, chosen, inner, basis, blocks)
+            first += count
+
+    def orthonormal(self) -> Subspace:
+        """range(M U): T from the triangle of M U, then that of M U Π'T⁻¹."""
+        if len(self.outer) == 0:
+            return Subspace(self.outer, self.outer, self.pivots, lambda: self.rows([], "rows"))
+        _, first, order = pivoted_qr(self._triangle([], "blocks of samples, range"))
+        solves = [lambda basis: _solved_right(first, basis[:, order])]
+        second = self._triangle(solves, "blocks of samples, orthonormal")
+        solves = [*solves, lambda basis: _solved_right(second, basis)]
+        return Subspace(
+            self.outer,
+            second @ first,
+            order,
+            lambda: self.rows(solves, "blocks of samples, projection"),
+        )
+
+    def _triangle(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Tensor:
+        triangle = None
+        for rows in self.rows(solves, what):
+            triangle = append_columns(triangle, rows.basis.mT)
+        assert triangle is not None
+        return triangle.mT
+
+
+def _solved_right(triangle: Tensor, matrix: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(triangle, matrix, upper=True, left=False)

@@ -67,13 +67,12 @@ def verified_wide(
         known = compressed(problem, ranges, scales, inverse.mT.contiguous())
         if is_nonsingular(known.matrix, known.row_error, inverse):
             return Certificate(True, None, logit_error(problem), "verified")
-        root = problem.likelihood.root(problem.logits)
-        blocks = root / scales.rows.view(len(root), 1, -1)
     elif space.dimension == 0:
         return Certificate(False, None, logit_error(problem), "verified")
     else:
-        blocks = space.blocks
         known = compressed(problem, ranges, scales, _coefficients(triangle, space))
+    root = problem.likelihood.root(problem.logits)
+    blocks = root / scales.rows.view(len(root), 1, -1)
     found, _ = find_range(known.matrix, blocks, cut)
     return verified_certificate(problem, found, known.row_error)
 
@@ -88,8 +87,9 @@ def _coefficients(triangle: Tensor, space: Subspace) -> Float64[Tensor, "rows r"
 
     UᵀD ≈ (UᵀL) Wᵀ, and (UᵀL)ᵀ = Q R: so DᵀU R⁻¹ ≈ W Q.
     """
-    factor = torch.linalg.qr((space.inner.mT @ triangle).mT, mode="r").R
-    return torch.linalg.solve_triangular(factor, space.inner, upper=True, left=False)
+    (rows,) = space.parts()
+    factor = torch.linalg.qr((rows.inner.mT @ triangle).mT, mode="r").R
+    return torch.linalg.solve_triangular(factor, rows.inner, upper=True, left=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@
 With all columns in one range this is the dense route; with more it holds n² numbers and one range.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,6 +75,7 @@ class _Pass:
 def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
     """L of the scaled D, its scales (0 for columns of noise), and what its rows are known to."""
     contrast = problem.likelihood.contrast(problem.logits)
+    largest = _largest_entries(problem, contrast, ranges) if len(ranges) > 1 else None
     triangle = rounding = None
     rows, columns = contrast.new_ones(problem.num_rows), []
     with interruptible("blocks of columns", len(ranges), "no value yet") as blocks:
@@ -81,7 +83,7 @@ def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
             part, chosen = restricted(problem, start, stop)
             block = jacobian_rows(part, contrast, columns=chosen)
             check_rows(problem, block, start)
-            own = estimate_rounding(part, contrast, block, columns=chosen)
+            own = estimate_rounding(part, contrast, block, columns=chosen, largest=largest)
             block[:, own.noise] = 0.0
             whole = len(ranges) == 1
             scales = equilibrate_(block) if whole else Scales(rows, equilibrate_columns_(block))
@@ -93,6 +95,26 @@ def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
     warn_of_no_derivative(triangle)
     step = power_of_two_scale(torch.linalg.vector_norm(triangle, dim=1))
     return _Pass(triangle * step[:, None], Scales(rows * step, torch.cat(columns)), rounding)
+
+
+def _largest_entries(
+    problem: Problem, contrast: Tensor, ranges: Ranges
+) -> Callable[[Tensor], Tensor]:
+    """Tells the largest entry of each row of some samples; each sample is looked at once."""
+    known = contrast.new_zeros(contrast.shape[:2])
+    seen = torch.zeros(len(contrast), dtype=torch.bool)
+
+    def largest(chosen: Tensor) -> Tensor:
+        fresh = chosen[~seen[chosen]]
+        for start, stop in ranges if len(fresh) else ():
+            part, columns = restricted(problem, start, stop)
+            rows = jacobian_rows(part, contrast, samples=fresh, columns=columns)
+            peak = rows.abs().amax(dim=1).view(len(fresh), -1)
+            known[fresh] = torch.maximum(known[fresh], peak)
+        seen[fresh] = True
+        return known[chosen].flatten()
+
+    return largest
 
 
 def _without_zero_columns(matrix: Float64[Tensor, "rows m"]) -> Float64[Tensor, "rows k"]:

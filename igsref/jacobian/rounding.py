@@ -11,6 +11,7 @@ does not see (the key bias of an attention layer, a bias before a normalisation)
 but rounding, and scaling it up would make a direction out of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,6 +62,7 @@ def estimate_rounding(
     rows: Float64[Tensor, "samples*rows params"],
     *,
     columns: slice | None = None,
+    largest: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
 ) -> Rounding:
     """Compare rows with rows at two perturbed θ, on as few samples as decide every column.
@@ -69,6 +71,8 @@ def estimate_rounding(
     entry of a column not yet known to carry digits. Deterministic for a seed.
 
     columns: the columns that ``rows`` holds (all unless given).
+    largest: tells the largest entry of each row of some samples over all columns of the factor,
+        beside which noise is small; ``rows`` holds all of them unless given.
     """
     perturbed = _perturbed(problem, seed)
     height = cotangents.shape[1]
@@ -84,7 +88,9 @@ def estimate_rounding(
         suspect &= ~_carries_digits(here * scale, change * scale)
         if first is None:
             first = _squares(here * scale, change * scale, ~suspect)
-        noise |= suspect & _is_small(here, change)
+        if bool(suspect.any()):
+            beside = here.abs().amax(dim=1) if largest is None else largest(chosen)
+            noise |= suspect & _is_small(change, beside)
         chosen = _next_samples(peak_row // height, suspect, probed)
     assert first is not None
     return Rounding(noise & suspect, *first)
@@ -157,12 +163,10 @@ def _carries_digits(here: Tensor, change: Tensor) -> Tensor:
     return (change.norm(dim=0) <= _NO_DIGIT_LEFT * size) & (size >= _NO_DIGIT_LEFT)
 
 
-def _is_small(here: Tensor, change: Tensor) -> Tensor:
+def _is_small(change: Tensor, largest: Tensor) -> Tensor:
     """Columns whose change is what rounding can do: tiny beside the row it stands in."""
-    largest = here.abs().amax(dim=1, keepdim=True)
-    return ((change > 0) & (change <= _SMALL_IN_ITS_ROW * largest)).any(dim=0) & (
-        change <= _SMALL_IN_ITS_ROW * largest
-    ).all(dim=0)
+    small = change <= _SMALL_IN_ITS_ROW * largest[:, None]
+    return ((change > 0) & small).any(dim=0) & small.all(dim=0)
 
 
 def _squares(here: Tensor, change: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.linalg.orthogonal import invert_triangle
-from igsref.linalg.range import Subspace, apply_blocks
-from igsref.linalg.rounding import gamma, measured_product, product_rounding, skewness
+from igsref.linalg.range import Rows, Subspace, apply_blocks
+from igsref.linalg.rounding import Gram, gamma, measured_product, product_rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +23,14 @@ class Assessment:
     Exactly, with A = M (K + E)_Π, R and T the subspace's triangles: B = A R⁻¹ Π' T⁻¹ has its
     columns in the range; Q stands for B.
 
-    columns: A to rounding, (n, r).
     solving: g, (r,): R x = b counts as solved where |R x − b| ≤ g ‖x‖, row by row.
-    weight: w, (n,): |A x − columns x|_j + |A R⁻¹ s|_j ≤ w_j ‖x‖ for every x and every |s| ≤ g ‖x‖,
-        the rounding of the product in it.
+    weight: w, (n,): |A x − (computed M K_Π) x|_j + |A R⁻¹ s|_j ≤ w_j ‖x‖ for every x and every
+        |s| ≤ g ‖x‖, the rounding of the product in it.
     preimage: h, (r,), and drift: d, (n,): |B − Q|_jc ≤ d_j h_c. skew: ω ≥ ‖QᵀQ − I‖_F.
     rank: the exact matrix has at least this rank.
     """
 
     space: Subspace
-    columns: Float64[Tensor, "n r"]
     solving: Float64[Tensor, " r"]
     weight: Float64[Tensor, " n"]
     preimage: Float64[Tensor, " r"]
@@ -46,18 +44,30 @@ class Assessment:
 
 
 def assess(space: Subspace, row_error: Float64[Tensor, " n"]) -> Assessment:
-    """Measure a subspace of dimension ≥ 1, given the errors of the rows of K.
+    """Measure a subspace of dimension ≥ 1, given the errors of the rows of K, in one pass.
 
     row_error: e, (n,).
     """
-    rank, leak = _shown(space, row_error)
-    columns = apply_blocks(space.blocks, space.chosen)
-    weight = _weight(space, columns, row_error + leak)
-    solving = _solving(space.outer)
-    x, preimage = solve(space, solving, torch.eye(space.dimension).to(columns))
-    gap = (measured_product(columns, x) - space.basis).abs()
-    drift = weight + (gap / preimage).amax(dim=1)
-    return Assessment(space, columns, solving, weight, preimage, drift, skewness(space.basis), rank)
+    inverse = invert_triangle(space.outer, upper=True)
+    solved, solving = _solved(space.outer, inverse), _solving(space.outer)
+    x, preimage = solve(space, solving, torch.eye(space.dimension).to(inverse))
+    inner, outer = Gram(space.dimension, inverse), Gram(space.dimension, inverse)
+    missed, error_square = torch.zeros_like(preimage), 0.0
+    weights, drifts = [], []
+    for rows in space.parts():
+        gap, error, leak = _inner_gap(rows, row_error[rows.span], inverse, solved)
+        missed, error_square = missed + gap, error_square + float(error.square().sum())
+        weight = _weight(rows, row_error[rows.span] + leak)
+        weights.append(weight)
+        drifts.append(_drift(rows, weight, x, preimage))
+        inner.add(rows.inner)
+        outer.add(rows.basis)
+    each = missed.sqrt() + error_square**0.5 * inverse.norm(dim=0)
+    deviation = each.square().cumsum(dim=0).sqrt() * (1 + gamma(8 * len(row_error)))
+    rank = int((smallest_stretch(inner.skew(), deviation) > 0).sum())
+    return Assessment(
+        space, solving, torch.cat(weights), preimage, torch.cat(drifts), outer.skew(), rank
+    )
 
 
 def is_nonsingular(
@@ -95,21 +105,24 @@ def smallest_stretch(skew: float, deviation: Tensor) -> Tensor:
     return max(0.0, 1 - skew) ** 0.5 - deviation
 
 
-def _shown(space: Subspace, row_error: Tensor) -> tuple[int, Float64[Tensor, " n"]]:
-    """The rank that (K + E)_Π is shown to have, and l: |(K + E)_Π R⁻¹ s| ≤ l ‖x‖ for |s| ≤ g ‖x‖.
+def _inner_gap(
+    rows: Rows, row_error: Tensor, inverse: Tensor, solved: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What these rows add to Z = (K + E)_Π X − U, X ≈ R⁻¹, |Z|_jc ≤ gap_jc + error_j ‖X_c‖.
 
-    With X ≈ R⁻¹ and Z = (K + E)_Π X − U, |Z|_jc ≤ gap_jc + e_j ‖X_c‖: where the first k columns of
-    Z together are shorter than σ_min(U), (K + E)_Π X has rank k.
+    Squared norms of gap's columns; error; and l: |(K + E)_Π R⁻¹ s|_j ≤ l_j ‖x‖ for |s| ≤ g ‖x‖.
+    Where the first k columns of Z together are shorter than σ_min(U), (K + E)_Π X has rank k.
     """
-    inverse = invert_triangle(space.outer, upper=True)
-    error = row_error + product_rounding(space.dimension) * space.chosen.norm(dim=1)
-    gap = (measured_product(space.chosen, inverse) - space.inner).abs()
-    norms = inverse.norm(dim=0)
-    missed = gap.norm(dim=0) + error.norm() * norms
-    deviation = missed.square().cumsum(dim=0).sqrt() * (1 + gamma(8 * len(error)))
-    shown = int((smallest_stretch(skewness(space.inner), deviation) > 0).sum())
-    solved = _solved(space.outer, inverse)
-    return shown, (space.inner.abs() + gap) @ solved + error * (norms @ solved)
+    error = row_error + product_rounding(len(inverse)) * rows.chosen.norm(dim=1)
+    gap = (measured_product(rows.chosen, inverse) - rows.inner).abs()
+    leak = (rows.inner.abs() + gap) @ solved + error * (inverse.norm(dim=0) @ solved)
+    return gap.square().sum(dim=0), error, leak
+
+
+def _drift(rows: Rows, weight: Tensor, x: Tensor, preimage: Tensor) -> Float64[Tensor, " rows"]:
+    """d: what is measured of A X − Q, and w."""
+    gap = (measured_product(rows.columns, x) - rows.basis).abs()
+    return weight + (gap / preimage).amax(dim=1)
 
 
 def _solved(outer: Tensor, inverse: Tensor) -> Float64[Tensor, " r"]:
@@ -135,9 +148,10 @@ def _solving(outer: Tensor) -> Float64[Tensor, " r"]:
     return 2 * product_rounding(len(outer)) * outer.norm(dim=1)
 
 
-def _weight(space: Subspace, columns: Tensor, error: Tensor) -> Float64[Tensor, " n"]:
+def _weight(rows: Rows, error: Tensor) -> Float64[Tensor, " rows"]:
     """w: the error of rows of K and of forming M K_Π, through |M|; and a product with M K_Π."""
-    formed = gamma(space.blocks.shape[2] + 1) * space.chosen.norm(dim=1)
-    through = apply_blocks(space.blocks.abs(), (error + formed)[:, None])[:, 0]
+    formed = gamma(rows.blocks.shape[2] + 1) * rows.chosen.norm(dim=1)
+    through = apply_blocks(rows.blocks.abs(), (error + formed)[:, None])[:, 0]
+    columns = rows.columns
     product = product_rounding(columns.shape[1]) * columns.norm(dim=1)
     return (through + product) * (1 + gamma(8 * len(columns)))

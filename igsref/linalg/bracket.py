@@ -13,24 +13,20 @@ If the exact rank is k that is all; if it may be R > k, the other R − k direct
 R − k largest squared singular values of (I − P_B) V. The derivation is in docs/bracket.md.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.linalg.assess import Assessment, smallest_stretch, solve
+from igsref.linalg.range import Rows, Vectors
 from igsref.linalg.rounding import gamma, measured_product
 
 _KNOWN_TO = (0.3, 1e-3, 1e-6, 1e-9)
 """Largest deviations δ of the directions that a cut may keep."""
 _GOOD_ENOUGH = 1e-12
-_KEPT = 512
-"""Residuals that are kept for their singular values, if the basis has fewer columns."""
-
-Vectors = Callable[[], Iterable[Float64[Tensor, "n q"]]]
-"""The columns of V, some at a time; may be asked for again."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Bracket:
         return Bracket(self.lower, self.upper_at_rank, self.upper_at_rank)
 
 
-def bracket(known: Assessment, vectors: Vectors, rank_upper: int) -> Bracket:
+def bracket(known: Assessment, vectors: Sequence[Vectors], rank_upper: int) -> Bracket:
     """Enclose ‖P V‖_F² for a range of rank at most rank_upper.
 
     Tries the whole basis and, where that does not decide all digits, the directions known to 0.3,
@@ -68,11 +64,11 @@ def bracket(known: Assessment, vectors: Vectors, rank_upper: int) -> Bracket:
     return Bracket(lower, max(upper, lower), max(at_rank, lower))
 
 
-def whole(vectors: Vectors) -> Bracket:
+def whole(vectors: Sequence[Vectors]) -> Bracket:
     """‖V‖_F², where the range is all of R^n."""
-    squares = [part.square().sum(dim=0) for part in vectors()]
-    total = float(torch.cat(squares).sum())
-    rounding = gamma(sum(map(len, squares)) + len(next(iter(vectors()))) + 2) * total
+    squares = torch.cat([part.squares() for part in vectors])
+    total = float(squares.sum())
+    rounding = gamma(len(squares) + max(part.length() for part in vectors) + 2) * total
     return Bracket(total - rounding, total + rounding, total + rounding)
 
 
@@ -85,103 +81,125 @@ class _Cut:
     upper: float
 
 
-def _at_cut(known: Assessment, vectors: Vectors, cut: int, others: int) -> _Cut:
+def _at_cut(known: Assessment, vectors: Sequence[Vectors], cut: int, others: int) -> _Cut:
     """Bounds by the first k directions, where at most ``others`` more make up the range.
 
     These add at most (√(their share of the residuals) + missed)².
     """
-    lower = inside = missed = left = 0.0
-    residuals: list[Tensor] = []
-    count = 0
-    for part in vectors():
-        low, high, off, rho = _tested(known, part, cut)
-        lower, inside, missed = lower + float(low.sum()), inside + float(high.sum()), missed + off
-        left, count = left + float(rho.square().sum()), count + rho.shape[1]
-        if others > 0 and count <= max(cut, _KEPT):
-            residuals.append(rho)
-    grown = 1 + gamma(len(known.columns) + count + 8)
-    lower, inside, left, missed = lower * (2 - grown), inside * grown, left * grown, missed * grown
-    if others <= 0 or inside == float("inf"):
+    tested = [_tested(known, part, cut, len(vectors) == 1 and others > 0) for part in vectors]
+    grown = 1 + gamma(len(known.weight) + sum(len(part.squares()) for part in vectors) + 8)
+    lower = sum(part.lower for part in tested) * (2 - grown)
+    inside, missed, left = (
+        sum(getattr(part, name) for part in tested) * grown for name in ("inside", "missed", "left")
+    )
+    if others <= 0 or not inside < float("inf"):  # overflow may leave ∞ − ∞
         return _Cut(lower, inside, inside)
-    if others < count <= max(cut, _KEPT):
-        left = min(left, _largest(torch.cat(residuals, dim=1), others))
+    gram = tested[0].gram
+    if gram is not None and others < len(gram):
+        left = min(left, _largest(gram, others, len(known.weight)))
     return _Cut(lower, inside, inside + (left**0.5 + missed**0.5) ** 2)
 
 
-def _tested(known: Assessment, v: Tensor, cut: int) -> tuple[Tensor, Tensor, float, Tensor]:
-    """Lower and upper bounds in range(B_k) of each column, Σ (‖a‖ + ‖P_B ρ‖)², and all ρ.
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """Sums over some columns of V: bounds in range(B_k), Σ (‖a‖ + ‖P_B ρ‖)², Σ ‖ρ‖², and ρᵀρ."""
 
-    a_j = w_j h bounds what separates the computed y from one in range(B_k).
-    """
-    n, basis = len(v), known.space.basis[:, :cut]
-    x, h = solve(known.space, known.solving, basis.mT @ v)
-    y = measured_product(known.columns, x)
-    rho = v - y
-    core = 2 * (v * y).sum(dim=0) - y.square().sum(dim=0)
-    core_error = gamma(n + 4) * (2 * (v * y).abs().sum(dim=0) + y.square().sum(dim=0))
-    weight = known.weight
-    size, along = weight.norm() * h, weight @ rho.abs()
-    first = 2 * along * h
+    lower: float
+    inside: float
+    missed: float
+    left: float
+    gram: Float64[Tensor, "q q"] | None
+
+
+def _tested(known: Assessment, v: Vectors, cut: int, wants_gram: bool) -> _Tested:
+    """Bounds for columns of V; a_j = w_j h is what separates the computed y from the exact one."""
+    x, h = solve(known.space, known.solving, known.space.coordinates(v, cut))
+    seen = _seen(known, v, x, cut, wants_gram)
+    n = len(known.weight)
+    core = 2 * seen.inner - seen.reached
+    core_error = gamma(n + 4) * (2 * seen.inner_size + seen.reached)
+    size, first = known.weight.norm() * h, 2 * seen.along * h
     grown = 1 + gamma(8 * n + 8)
     lower = core - core_error - (first + size.square()) * grown
-    outside = _outside(known, basis, rho, size, cut)
+    outside = _outside(known, seen, size, cut)
     inside = core + core_error + (first + outside.square()) * grown
-    return lower.clamp(min=0.0), inside, float((size + outside).square().sum()) * grown, rho
+    missed = (size + outside).square().sum() * grown
+    return _Tested(
+        float(lower.clamp(min=0.0).sum()),
+        float(inside.sum()),
+        float(missed),
+        float(seen.left.sum()),
+        seen.gram,
+    )
 
 
-def _outside(known: Assessment, basis: Tensor, rho: Tensor, size: Tensor, cut: int) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """For each column, from all rows of y and ρ = v − y.
+
+    inner: vᵀy. inner_size: |v|ᵀ|y|. reached: ‖y‖². left: ‖ρ‖². along: wᵀ|ρ|. drifted: dᵀ|ρ|.
+    basis: Q_kᵀρ, (k, q). gram: ρᵀρ, where it is wanted.
+    """
+
+    inner: Float64[Tensor, " q"]
+    inner_size: Float64[Tensor, " q"]
+    reached: Float64[Tensor, " q"]
+    left: Float64[Tensor, " q"]
+    along: Float64[Tensor, " q"]
+    drifted: Float64[Tensor, " q"]
+    basis: Float64[Tensor, "k q"]
+    gram: Float64[Tensor, "q q"] | None
+
+
+def _seen(known: Assessment, vectors: Vectors, x: Tensor, cut: int, wants_gram: bool) -> _Seen:
+    parts = [_seen_here(known, rows, vectors, x, cut, wants_gram) for rows in known.space.parts()]
+    seen = _Seen(*(torch.stack(values).sum(dim=0) for values in zip(*parts, strict=True)))
+    return seen if wants_gram else replace(seen, gram=None)
+
+
+def _seen_here(
+    known: Assessment, rows: Rows, vectors: Vectors, x: Tensor, cut: int, wants_gram: bool
+) -> tuple[Tensor, ...]:
+    v, y = vectors.rows(rows.span), measured_product(rows.columns, x)
+    rho = v - y
+    size, product = rho.abs(), v * y
+    return (
+        product.sum(dim=0),
+        product.abs().sum(dim=0),
+        y.square().sum(dim=0),
+        rho.square().sum(dim=0),
+        known.weight[rows.span] @ size,
+        known.drift[rows.span] @ size,
+        rows.basis[:, :cut].mT @ rho,
+        rho.mT @ rho if wants_gram else rho.new_zeros(len(x[0]), len(x[0])),
+    )
+
+
+def _outside(known: Assessment, seen: _Seen, size: Tensor, cut: int) -> Tensor:
     """‖P_B ρ‖ ≤ (‖Qᵀρ‖ + ‖(B − Q)ᵀρ‖)/σ_min(B) of each column, ρ known to ``size``."""
-    deviation = known.deviation()[cut - 1] if cut else rho.new_zeros(())
+    deviation = known.deviation()[cut - 1] if cut else size.new_zeros(())
     smallest = float(smallest_stretch(known.skew, deviation))
     if smallest <= 0:
         return torch.full_like(size, torch.inf)
-    height = known.preimage[:cut].norm()
     length = (1 + known.skew) ** 0.5
-    along_basis = (basis.mT @ rho).norm(dim=0) + gamma(len(rho)) * cut**0.5 * length * rho.norm(
-        dim=0
-    )
-    drifted = (known.drift @ rho.abs()) * height
-    return (along_basis + drifted + (length + deviation) * size) / smallest
+    rounding = gamma(len(known.weight)) * cut**0.5 * length * seen.left.sqrt()
+    drifted = seen.drifted * known.preimage[:cut].norm()
+    along = seen.basis.norm(dim=0) + rounding
+    return (along + drifted + (length + deviation) * size) / smallest
 
 
-def _largest(residuals: Float64[Tensor, "n q"], count: int) -> float:
-    """At least the sum of the ``count`` largest squared singular values.
+def _largest(gram: Float64[Tensor, "q q"], count: int, length: int) -> float:
+    """At least the sum of the ``count`` largest eigenvalues of the exact ρᵀρ, ρ of that length.
 
     Eigenvalues λ of the Gram matrix S = Y diag(λ) Yᵀ + E, E and ω = ‖YᵀY − I‖ measured: the sum of
     the largest eigenvalues of S is at most (1 + ω) Σλ + √count ‖E‖_F (Ostrowski, Weyl).
     """
-    gram = residuals.mT @ residuals
     values, vectors = torch.linalg.eigh(gram)
     rebuilt = (vectors * values) @ vectors.mT
     total = float(gram.diagonal().sum())
-    rounding = 2 * gamma(residuals.shape[0]) * total + 3 * gamma(len(gram)) * float(
-        values.abs().sum()
-    )
+    rounding = 2 * gamma(length) * total + 3 * gamma(len(gram)) * float(values.abs().sum())
     error = float((gram - rebuilt).norm()) + rounding
     skew = float((vectors.mT @ vectors - torch.eye(len(gram)).to(gram)).norm())
     skew += gamma(len(gram)) * len(gram)
     largest = float(values[-count:].clamp(min=0.0).sum())
     return (1 + skew) * largest + count**0.5 * error
-
-
-def in_columns(parts: Sequence[Tensor]) -> Vectors:
-    """V from parts that are there already."""
-    return lambda: parts
-
-
-def in_blocks(
-    blocks: Float64[Tensor, "samples rows"],
-    places: Int64[Tensor, " samples"],
-    total: int,
-    at_once: int = 256,
-) -> Vectors:
-    """V with one column a sample, block i in place i of ``total`` and 0 elsewhere."""
-
-    def columns() -> Iterable[Tensor]:
-        for start in range(0, len(blocks), at_once):
-            own, where = blocks[start : start + at_once], places[start : start + at_once]
-            part = blocks.new_zeros(len(own), total, blocks.shape[1])
-            part[torch.arange(len(own)), where] = own
-            yield part.view(len(own), -1).mT
-
-    return columns

@@ -48,9 +48,24 @@ def _block(inner: int) -> int:
     return max(64, math.isqrt(inner))
 
 
-def skewness(basis: Float64[Tensor, "n k"]) -> float:
-    """A bound on ‖QᵀQ − I‖_F."""
-    gram = measured_product(basis.mT, basis)
-    rounding = product_rounding(len(basis)) * float(basis.square().sum())
-    gram.diagonal().sub_(1.0)
-    return (float(gram.norm()) + rounding) * (1 + gamma(8 * len(basis)))
+class Gram:
+    """QᵀQ of a basis whose rows come some at a time."""
+
+    def __init__(self, columns: int, like: Tensor) -> None:
+        self._sum = like.new_zeros(columns, columns)
+        self._size = self._rounding = 0.0
+        self._rows = 0
+
+    def add(self, basis: Float64[Tensor, "rows r"]) -> None:
+        """Further rows of Q."""
+        self._sum += measured_product(basis.mT, basis)
+        self._size += float(basis.square().sum())
+        self._rounding += product_rounding(len(basis)) + gamma(2)
+        self._rows += len(basis)
+
+    def skew(self) -> float:
+        """A bound on ‖QᵀQ − I‖_F."""
+        off = self._sum.clone()
+        off.diagonal().sub_(1.0)
+        grown = 1 + gamma(8 * self._rows + 8 * len(off) ** 2)
+        return (float(off.norm()) + self._rounding * self._size) * grown

@@ -79,7 +79,7 @@ def gradient_hierarchy(
             "gradient_hierarchy needs hard labels and the categorical likelihood with C ≥ 3; got "
             f"{problem.likelihood.name}, C = {problem.num_classes}, hard labels: {hard}"
         )
-    if problem.pool_size != problem.num_samples:
+    if problem.has_pool:
         raise ValueError(
             "gradient_hierarchy needs a label for every input of F; leave fisher_data out"
         )

@@ -14,7 +14,8 @@ from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.likelihoods.protocol import OutputError
-from igsref.linalg.bracket import Bracket, in_columns
+from igsref.linalg.bracket import Bracket
+from igsref.linalg.range import Dense
 from igsref.measures.outputs import ceiling_end, enclose, output_error
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions
@@ -42,14 +43,15 @@ def exact_igs(
     Warns with :class:`AccuracyWarning` where rounding leaves the value known to less than 1e-6.
     It cannot warn of directions that float64 hides without a trace: those of a tanh or sigmoid
     unit saturated on every sample, whose derivatives or differences lie below 1e-16 of the rest.
-    Raises TypeError or ValueError that names the argument; MemoryError, with the sizes, before
-    anything large is allocated.
+    Raises TypeError or ValueError that names the argument, such as a rank_bound below the rank
+    that is proven; MemoryError, with the sizes, before anything large is allocated.
     """
     geometry = as_geometry(model, data, memory=memory, **options)
     problem = geometry.problem
+    check_rank_bound(geometry)
     residuals = problem.residuals()
     ceiling = problem.likelihood.ceiling(problem.labelled_logits, problem.targets)
-    _check_ceiling(ceiling * problem.pool_size)
+    check_ceiling(ceiling * problem.pool_size)
     outputs = output_error(geometry)
     energy = ceiling if geometry.saturated else geometry.sample_energy(residuals)
     energy, ceiling = _below_ceiling(energy, ceiling, outputs, problem.multiplicity())
@@ -92,12 +94,21 @@ def full_batch(
 ) -> Enclosure:
     """G = ḡ F⁺ ḡᵀ = (N_F/N²) ‖P Σ_i v_i‖² ≤ IGS ≤ most, ḡ the full-batch gradient."""
     together = geometry.embedded(residuals[None])
-    inside = geometry.bracket(in_columns([together]))
+    inside = geometry.bracket([Dense(together)])
     total = enclose(geometry, float(geometry.energy(together)[0]), inside, outputs)
     return combined((1 / len(residuals), total)).capped(most)
 
 
-def _check_ceiling(ceiling: Tensor) -> None:
+def check_rank_bound(geometry: Geometry) -> None:
+    """Refuse a bound given by the user that the rank of F exceeds."""
+    bound, rank = geometry.problem.known_rank, geometry.rank_lower
+    if bound is not None and bound < rank:
+        shown = "proven" if geometry.certificate.grade == "verified" else "estimated"
+        raise ValueError(f"rank_bound={bound} is below the rank that is {shown}, {rank}")
+
+
+def check_ceiling(ceiling: Tensor) -> None:
+    """Refuse a sum of the samples' ceilings, (N,), that is no finite number."""
     if not bool(torch.isfinite(ceiling.sum())):
         heaviest = int(ceiling.argmax())
         raise ValueError(

@@ -10,12 +10,14 @@ IGS is N_F/N times the energy of the labelled samples, N_F the size of the pool.
 """
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.enclosure import Enclosure
 from igsref.geometry.geometry import Geometry
 from igsref.likelihoods.protocol import OutputError
 from igsref.linalg.bracket import Bracket
+from igsref.problem import Problem
 
 _OUTWARDS = 2.0**-48
 """More than the dozen roundings of the formulas below."""
@@ -24,6 +26,11 @@ _OUTWARDS = 2.0**-48
 def output_error(geometry: Geometry) -> OutputError:
     """‖Δ_i‖ of every labelled sample, (N,), and η of every input of the pool, (N_F,)."""
     problem, error = geometry.problem, geometry.certificate.logit_error
+    return output_error_at(problem, error)
+
+
+def output_error_at(problem: Problem, error: Float64[Tensor, "pool classes"]) -> OutputError:
+    """The same for logits that are known to ``error``."""
     judge, members = problem.likelihood.output_error, problem.members
     labelled = judge(problem.labelled_logits, problem.targets, error[members])
     if problem.pool_size == problem.num_samples:
@@ -45,7 +52,11 @@ def enclose(geometry: Geometry, value: float, inside: Bracket, outputs: OutputEr
 
 def ceiling_end(geometry: Geometry, residuals: Tensor, outputs: OutputError) -> float:
     """The upper end of the ceiling (N_F/N) Σ uᵀΛ⁺u/n(x), n(x) how often x is in the pool."""
-    problem = geometry.problem
+    return ceiling_end_at(geometry.problem, residuals, outputs)
+
+
+def ceiling_end_at(problem: Problem, residuals: Tensor, outputs: OutputError) -> float:
+    """The same of a problem."""
     share = problem.multiplicity().double().rsqrt()[:, None]
     square = float((residuals * share).square().sum()) * (1 + 2.0**-53 * (8 + residuals.numel()))
     return problem.weight * _outermost(square, *_sizes(outputs))

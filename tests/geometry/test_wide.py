@@ -1,5 +1,6 @@
 """Wide and tall factors: saturation, ranks, noise, what is refused."""
 
+import json
 import warnings
 
 import pytest
@@ -9,9 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import igsref
+from igsref.geometry.plan import wide_bytes
+from igsref.geometry.wide import _first_pass, wide_geometry
+from igsref.jacobian.columns import column_ranges
 from igsref.linalg.range import Subspace, WholeSpace
 from igsref.transforms.symmetries import scale_layers
-from tests.strategies import SEEDS, architecture, gaussian, mlp
+from tests.assertions import assert_in_order, assert_same_igs
+from tests.strategies import SEEDS, architecture, classes, fill_, gaussian, mlp
 
 
 def geometry(name: str, seed: int, samples: int) -> igsref.Geometry:
@@ -121,3 +126,163 @@ def test_wide_problem_with_a_noisy_direction_says_its_rank_is_unclear():
     x = gaussian(5, 1, 2) + 1e-7 * gaussian(6, 12, 2)
     found = igsref.as_geometry(model, (x, torch.arange(12) % 3))
     assert not found.clear_rank
+
+
+def streamed(problem: igsref.Problem, width: int) -> igsref.Geometry:
+    return wide_geometry(problem, column_ranges(problem, width), "streamed")
+
+
+def dense(problem: igsref.Problem) -> igsref.Geometry:
+    return wide_geometry(problem, column_ranges(problem, problem.num_parameters), "dense")
+
+
+def with_twins(name: str, seed: int, samples: int) -> igsref.Problem:
+    """A wide problem that is not saturated: every input comes twice."""
+    model, x, y = architecture(name, seed, samples)
+    return igsref.as_problem(model, (torch.cat([x, x]), torch.cat([y, y.flip(0)])))
+
+
+WIDE = {
+    "saturated": lambda: igsref.as_problem(*split(architecture("MLP with tanh", 1, 9))),
+    "with twins": lambda: with_twins("MLP with relu", 2, 5),
+    "with twins, estimated": lambda: with_twins("layer norm", 2, 5),
+    "in a pool": lambda: igsref.as_problem(
+        *split(architecture("MLP with leaky_relu", 3, 4)), fisher_data=gaussian(5, 8, 3)[:6]
+    ),
+    "of some parameters": lambda: igsref.as_problem(
+        *split(architecture("MLP with tanh", 4, 5)), parameters=["0.*", "4.*"]
+    ),
+    "of images": lambda: with_twins("convolution", 5, 4),
+}
+
+
+def split(network: tuple) -> tuple:
+    model, x, y = network
+    return model, (x, y)
+
+
+@pytest.mark.parametrize("width", [4, 30])
+@pytest.mark.parametrize("problem", WIDE.values(), ids=WIDE)
+def test_streamed_columns_give_what_dense_ones_give(problem, width):
+    problem = problem()
+    assert problem.num_rows <= problem.num_parameters
+    before, after = igsref.exact_igs(dense(problem)), igsref.exact_igs(streamed(problem, width))
+    assert len(column_ranges(problem, width)) > 1
+    assert_in_order(after)
+    assert_same_igs(before, after)
+    assert (after.rank, after.saturated, after.grade) == (
+        before.rank,
+        before.saturated,
+        before.grade,
+    )
+    # Both intervals hold the same number.
+    assert max(before.lower, after.lower) <= min(before.upper, after.upper)
+    allowed = problem.num_samples * (1e-10 * before.value + 2 * before.rounding_error)
+    assert float((after.per_sample - before.per_sample).abs().max()) <= allowed
+
+
+def test_streamed_certificate_shows_the_rank_that_dense_shows():
+    problem = with_twins("MLP with relu", 3, 5)
+    shown = [g.rank_lower for g in (dense(problem), streamed(problem, 5), streamed(problem, 20))]
+    assert shown == 3 * [dense(problem).space.dimension]
+    whole = igsref.as_problem(*split(architecture("MLP with tanh", 1, 9)))
+    assert {g.rank_lower for g in (dense(whole), streamed(whole, 7))} == {18}
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=SEEDS, width=st.integers(2, 40))
+def test_streamed_columns_of_any_width_give_what_dense_ones_give(seed, width):
+    problem = with_twins("MLP with leaky_relu", seed, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", igsref.AccuracyWarning)
+        before, after = igsref.exact_igs(dense(problem)), igsref.exact_igs(streamed(problem, width))
+    assert_same_igs(before, after)
+    assert max(before.lower, after.lower) <= min(before.upper, after.upper)
+
+
+def noise_columns(problem: igsref.Problem, width: int) -> list[int]:
+    scale = _first_pass(problem, column_ranges(problem, width)).scales.columns
+    return (scale == 0).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("width", [4, 12, 1000])
+def test_key_bias_of_attention_is_noise_in_blocks_of_any_width(width):
+    """Beside nothing but noise, noise would not look small: whole rows are what it is beside."""
+    model, x, y = architecture("attention and embedding", 0, 6)
+    problem = igsref.as_problem(model, (x, y))
+    first = 7 * 4 + 12 * 4 + 4  # embedding, projections, query bias
+    assert noise_columns(problem, width) == [first, first + 1, first + 2, first + 3]
+
+
+def test_a_block_of_noise_alone_makes_no_direction():
+    """A bias before a normalisation moves nothing; it fills a block of its own here."""
+    below = nn.Conv1d(1, 4, 8), nn.InstanceNorm1d(4), nn.Tanh()
+    above = nn.Conv1d(4, 8, 4), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3)
+    model = fill_(nn.Sequential(*below, *above).double(), 0).eval()
+    data = gaussian(1, 6, 1, 13), classes(2, 6, 3)
+    problem = igsref.as_problem(model, data, parameters=["0.bias", "3.bias"])
+    assert column_ranges(problem, 8) == [(0, 4), (4, 12)]
+    assert streamed(problem, 8).space.dimension == dense(problem).space.dimension == 8
+    memory = wide_bytes(12, 8)
+    result = igsref.exact_igs(model, data, parameters=["0.bias", "3.bias"], memory=memory)
+    assert (result.route, result.rank) == ("streamed", 8)
+
+
+def test_a_small_budget_streams_and_gives_the_same_value():
+    model, x, y = architecture("MLP with tanh", 1, 9)
+    whole = igsref.exact_igs(model, (x, y))
+    planned = igsref.plan(model, (x, y))
+    assert (whole.route, planned.route) == ("dense", "dense")
+    memory = planned.bytes_needed - 1
+    less = igsref.plan(model, (x, y), memory=memory)
+    assert (less.route, less.fits) == ("streamed", True)
+    assert less.at_once < planned.at_once == whole.num_parameters
+    result = igsref.exact_igs(model, (x, y), memory=memory)
+    assert result.route == "streamed"
+    assert_same_igs(whole, result)
+    assert json.loads(result.to_json())["route"] == "streamed"
+
+
+def test_a_budget_too_small_names_one_that_is_enough(monkeypatch):
+    model, x, y = architecture("MLP with tanh", 1, 9)
+    with monkeypatch.context() as patch:
+        patch.setattr("igsref.jacobian.rows._rows_of", lambda *_: pytest.fail("ran"))
+        with pytest.raises(MemoryError, match=r"18 rows × 59 parameters needs .*give memory=\d+"):
+            igsref.exact_igs(model, (x, y), memory=10**6)
+        needed = igsref.plan(model, (x, y), memory=10**6).bytes_needed
+        with pytest.raises(MemoryError, match=f"give memory={needed}, or choose fewer samples"):
+            igsref.exact_igs(model, (x, y), memory=needed - 1)
+    assert igsref.exact_igs(model, (x, y), memory=needed).route == "streamed"
+
+
+GRADES = {
+    "MLP with relu": "verified",
+    "MLP with leaky_relu": "verified",
+    "MLP with tanh": "verified",
+    "convolution": "verified",
+    "MLP with gelu": "estimated",
+    "batch norm": "estimated",
+    "layer norm": "estimated",
+    "tied weights": "estimated",
+    "attention and embedding": "estimated",
+}
+
+
+@pytest.mark.parametrize("samples", [4, 70])
+@pytest.mark.parametrize(("name", "grade"), GRADES.items())
+@pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
+def test_bounds_are_proven_where_there_is_an_error_analysis(name, grade, samples):
+    model, x, y = architecture(name, 0, samples)
+    result = igsref.exact_igs(model, (x, y))
+    assert result.grade == result.full_batch.grade == grade
+
+
+def test_proven_saturation_is_a_full_certificate():
+    problem = igsref.as_problem(*split(architecture("MLP with tanh", 1, 9)))
+    for geometry in (dense(problem), streamed(problem, 7)):
+        assert geometry.saturated
+        assert geometry.certificate.full
+        assert geometry.certificate.grade == "verified"
+        result = igsref.exact_igs(geometry)
+        assert result.rank_lower == result.rank_upper == 18
+        assert result.lower > result.value * (1 - 1e-11)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from igsref.likelihoods import Bernoulli, Categorical
 from tests.closeness import EPS, TINY, assert_within
 from tests.likelihoods import exact, outputs
+from tests.likelihoods.open_ends import assert_covers, moves
 from tests.likelihoods.outputs import laws
 
 sigmoid, softmax = Bernoulli(), Categorical()
@@ -143,3 +144,29 @@ def test_several_outputs_offer_no_label_distribution():
 def test_a_vector_of_labels_stands_for_one_column(labels):
     targets = sigmoid.targets(labels, torch.zeros(2, 1, dtype=torch.float64))
     assert targets.tolist() == [[0.0], [1.0]]
+
+
+@laws
+@given(case=outputs.switches(), data=st.data())
+def test_the_output_error_covers_the_exact_logits(case, data):
+    f, y = case
+    assert_covers(sigmoid, f, y, *data.draw(moves(f)))
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-12, -1e-3, 0.5])
+def test_the_output_error_covers_the_extremes(step):
+    f, y = EXTREME
+    for target in (y, 1 - y, y / 2):
+        move = torch.full_like(f, step)
+        assert_covers(sigmoid, f, target, move, move.abs())
+
+
+@laws
+@given(case=outputs.switches())
+@example(case=EXTREME)
+def test_exact_logits_leave_no_more_open_than_rounding(case):
+    f, y = case
+    found = sigmoid.output_error(f, y.round(), torch.zeros_like(f))
+    allowed = 8 * EPS * (f.abs().amax(dim=1) + 8)
+    assert bool((found.metric <= allowed).all())
+    assert bool((found.residual <= allowed * sigmoid.residual(f, y.round()).norm(dim=1)).all())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from igsref.likelihoods import Categorical
 from tests.closeness import EPS, TINY, assert_within
 from tests.likelihoods import exact, outputs
+from tests.likelihoods.open_ends import assert_covers, moves
 from tests.likelihoods.outputs import laws
 
 softmax = Categorical()
@@ -217,3 +218,53 @@ def test_class_probabilities_are_renormalised_in_float64(dtype):
     targets = softmax.targets(q, torch.zeros(2, 3, dtype=torch.float64))
     assert_within(targets.sum(dim=1), torch.ones(2), 2 * EPS)
     assert_within(targets, q.double(), 4 * torch.finfo(dtype).eps)
+
+
+@laws
+@given(case=outputs.hard(), data=st.data())
+def test_the_output_error_of_class_indices_covers_the_exact_logits(case, data):
+    f, q = case[0], one_hot(case[1], case[0])
+    assert_covers(softmax, f, q, *data.draw(moves(f)))
+
+
+@laws
+@given(case=outputs.soft(), data=st.data())
+def test_the_output_error_of_class_probabilities_covers_the_exact_logits(case, data):
+    f, q = case
+    assert_covers(softmax, f, q, *data.draw(moves(f)))
+
+
+@pytest.mark.parametrize("f", [CONFIDENT, HOPELESS, HOPELESS * 0, CONFIDENT * 20])
+@pytest.mark.parametrize("step", [0.0, 1e-12, 1e-3, -0.5])
+def test_the_output_error_covers_the_extremes(f, step):
+    for move in torch.eye(3, dtype=torch.float64) * step:
+        move = (move - (step / 3 if step == -0.5 else 0)).expand_as(f)
+        for labels in (ZEROS, DIAGONAL):
+            assert_covers(softmax, f, one_hot(labels, f), move, move.abs())
+
+
+@laws
+@given(case=outputs.hard())
+@example(case=(HOPELESS, ZEROS))
+def test_exact_logits_leave_no_more_open_than_rounding(case):
+    f, q = case[0], one_hot(case[1], case[0])
+    found = softmax.output_error(f, q, torch.zeros_like(f))
+    # κ ≤ √R + 2 √(R C) ≤ 3 C, of ε; and no term of the residual of a hard label cancels.
+    epsilon = 2 * EPS * (f.amax(dim=1) - f.amin(dim=1) + 2 * f.shape[1] + 12)
+    allowed = 8 * f.shape[1] * epsilon
+    assert bool((found.metric <= allowed).all())
+    assert bool((found.residual <= allowed * softmax.residual(f, q).norm(dim=1)).all())
+
+
+@laws
+@given(case=outputs.soft(), power=st.integers(-40, -20))
+def test_an_error_of_the_logits_opens_the_residual_and_the_metric_in_proportion(case, power):
+    f, q = case
+    none, some = (softmax.output_error(f, q, torch.full_like(f, e)) for e in (0.0, 2.0**power))
+    # r = 2 error and a bit; |Δp_c| ≤ r min(p_c, 1 − p_c) for v, and 2 r for Λ.
+    p = exact.probabilities(f)
+    others = p @ (1 - torch.eye(f.shape[1], dtype=torch.float64))
+    moved = 2 * 2.0**power * (torch.minimum(p, others) / p.sqrt()).norm(dim=1)
+    assert bool((some.residual >= moved * (1 - 1e-9)).all())
+    assert bool((some.residual <= none.residual * (1 + EPS) + 1.01 * moved).all())
+    assert bool((some.metric - none.metric <= 4.1 * 2.0**power).all())

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from igsref.likelihoods import Gaussian
 from tests.likelihoods import outputs
+from tests.likelihoods.open_ends import assert_covers, moves
 from tests.likelihoods.outputs import laws
+from tests.strategies import SEEDS, gaussian
 
 square = Gaussian()
 
@@ -68,3 +70,26 @@ def test_a_vector_of_targets_stands_for_one_column():
     targets = square.targets(torch.tensor([1, 3]), torch.zeros(2, 1, dtype=torch.float64))
     assert targets.tolist() == [[1.0], [3.0]]
     assert targets.dtype == torch.float64
+
+
+@laws
+@given(case=regressions(), data=st.data())
+def test_the_output_error_covers_the_exact_outputs(case, data):
+    f, y = case
+    assert_covers(square, f, y, *data.draw(moves(f)))
+
+
+@laws
+@given(seed=SEEDS, data=st.data())
+def test_the_output_error_covers_the_rounding_of_a_difference(seed, data):
+    f, y = gaussian(seed, 2, 3), 1e-3 * gaussian(seed + 1, 2, 3)
+    assert_covers(square, f, y, *data.draw(moves(f)))
+
+
+@laws
+@given(case=regressions())
+def test_exact_outputs_leave_no_more_open_than_rounding(case):
+    f, y = case
+    found = square.output_error(f, y, torch.zeros_like(f))
+    assert torch.equal(found.metric, torch.zeros(len(f), dtype=torch.float64))
+    assert bool((found.residual <= 2.0**-52 * (f - y).norm(dim=1)).all())

@@ -1,132 +1,128 @@
-"""Bases and projectors."""
+"""The two spaces, and how a subspace is found."""
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from igsref.linalg.range import (
-    Space,
-    Subspace,
-    WholeSpace,
-    full_rank_margin,
-    graded_qr,
-    invert_triangle,
-    lower_triangle,
-    pivoted_basis,
-)
+from igsref.linalg.range import Space, Subspace, WholeSpace, apply_blocks, find_range
+from tests.closeness import EPS, assert_within
+from tests.linalg.exact import Known, cases, doubles, known, only
 from tests.strategies import SEEDS, gaussian
 
-EPS = 2.0**-52
+
+def identities(samples: int, height: int) -> torch.Tensor:
+    return torch.eye(height, dtype=torch.float64).expand(samples, height, height).contiguous()
 
 
-def subspace(seed: int, rows: int, rank: int, *, error: float = 1e-14) -> Subspace:
-    matrix = gaussian(seed, rows, rank)
-    basis, triangle, _ = graded_qr(matrix)
-    ones = torch.ones(rows, dtype=torch.float64)
-    return Subspace(basis, triangle, torch.full((rank,), error, dtype=torch.float64), ones)
+def subspace(seed: int, samples: int, height: int, rank: int) -> Subspace:
+    matrix = gaussian(seed, samples * height, rank)
+    return find_range(matrix, gaussian(seed + 1, samples, height, height), 1e-9)[0]
 
 
 def dense_projector(space: Subspace) -> torch.Tensor:
-    return space.basis @ space.basis.mT
+    return only(space).basis @ only(space).basis.mT
+
+
+def clear(case: Known) -> tuple[Subspace, torch.Tensor]:
+    return find_range(case.matrix, case.blocks, 64 * float(case.row_error.norm()))
 
 
 def test_both_spaces_show_the_same_face():
     assert isinstance(WholeSpace(4), Space)
-    assert isinstance(subspace(0, 4, 2), Space)
+    assert isinstance(subspace(0, 2, 2, 2), Space)
 
 
 @given(seed=SEEDS, rank=st.integers(0, 6))
 def test_energy_is_that_of_the_projected_vectors(seed, rank):
-    space = subspace(seed, 6, rank)
-    vectors = gaussian(seed + 1, 6, 3)
+    space, vectors = subspace(seed, 3, 2, rank), gaussian(seed + 2, 6, 3)
     expected = (dense_projector(space) @ vectors).square().sum(dim=0)
-    torch.testing.assert_close(space.energy(vectors), expected, rtol=64 * EPS, atol=64 * EPS)
+    assert_within(space.energy(vectors), expected, 64 * EPS * vectors.square().sum(dim=0))
+    assert space.dimension == rank
 
 
-@given(seed=SEEDS, rank=st.integers(0, 6))
-def test_block_energy_is_the_energy_of_the_embedded_block(seed, rank):
-    space = subspace(seed, 6, rank)
-    blocks = gaussian(seed + 1, 3, 2)
-    embedded = torch.block_diag(*blocks).mT.reshape(6, 3)
-    torch.testing.assert_close(
-        space.block_energy(blocks), space.energy(embedded), rtol=64 * EPS, atol=64 * EPS
+PLACES = st.lists(st.integers(0, 2), min_size=1, max_size=4)
+
+
+def embedded(blocks: torch.Tensor, places: list[int]) -> torch.Tensor:
+    """Block i in place i of three, and 0 elsewhere."""
+    vectors = torch.zeros(3, blocks.shape[1], len(blocks), dtype=torch.float64)
+    for column, (block, place) in enumerate(zip(blocks, places, strict=True)):
+        vectors[place, :, column] = block
+    return vectors.view(-1, len(blocks))
+
+
+@given(seed=SEEDS, rank=st.integers(0, 6), places=PLACES)
+def test_block_energy_is_the_energy_of_the_embedded_block(seed, rank, places):
+    space, blocks = subspace(seed, 3, 2, rank), gaussian(seed + 2, len(places), 2)
+    expected, size = space.energy(embedded(blocks, places)), blocks.square().sum(dim=1)
+    found = space.block_energy(blocks, torch.tensor(places))
+    assert_within(found, expected, 64 * EPS * size)
+
+
+@given(seed=SEEDS, places=PLACES)
+def test_whole_space_keeps_everything(seed, places):
+    blocks, space = gaussian(seed, len(places), 2), WholeSpace(6)
+    expected = blocks.square().sum(dim=1)
+    assert torch.equal(space.block_energy(blocks, torch.tensor(places)), expected)
+    assert torch.equal(space.energy(embedded(blocks, places)), expected)
+
+
+@given(seed=SEEDS, samples=st.integers(1, 4), height=st.integers(1, 3), columns=st.integers(0, 4))
+def test_applied_blocks_are_the_product_with_a_block_diagonal(seed, samples, height, columns):
+    blocks, matrix = (
+        gaussian(seed, samples, height, height),
+        gaussian(seed, samples * height, columns),
+    )
+    dense = torch.block_diag(*blocks)
+    assert_within(
+        apply_blocks(blocks, matrix), dense @ matrix, 8 * EPS * dense.abs() @ matrix.abs()
     )
 
 
-def test_whole_space_keeps_everything():
-    blocks = gaussian(0, 3, 2)
-    assert torch.equal(WholeSpace(6).block_energy(blocks), blocks.square().sum(dim=1))
-    assert float(WholeSpace(6).block_rounding(blocks)[1].sum()) == 0.0
+@given(case=cases())
+def test_a_subspace_holds_the_factorisations_that_it_came_from(case):
+    space, _ = clear(case)
+    # K_Π = U R to n u of each column, but to no row's own size: U comes of one QR of all of K.
+    size = only(space).chosen.norm(dim=0).expand_as(only(space).chosen)
+    assert_within(only(space).inner @ space.outer, only(space).chosen, 200 * EPS * size)
+    # M U Π' = Q T to n u of each row.
+    mixed = apply_blocks(only(space).blocks, only(space).inner)
+    rows = mixed.norm(dim=1, keepdim=True).expand_as(mixed)
+    assert_within(only(space).basis @ space.triangle, mixed[:, space.pivots], 1000 * EPS * rows)
+    columns = case.matrix.mT.tolist()
+    assert all(column in columns for column in only(space).chosen.mT.tolist())
 
 
-@settings(max_examples=40)
-@given(seed=SEEDS, size=st.floats(1e-12, 1e-4))
-def test_block_rounding_covers_a_perturbation_of_the_matrix(seed, size):
-    matrix, blocks = gaussian(seed, 8, 4), gaussian(seed + 1, 4, 2)
-    basis, triangle, pivots = graded_qr(matrix)
-    ones = torch.ones(8, dtype=torch.float64)
-    space = Subspace(basis, triangle, size * torch.ones(4, dtype=torch.float64)[pivots], ones)
-    signs = size * gaussian(seed + 2, 8, 4).sign()
-    moved = Subspace(*graded_qr(matrix + signs)[:2], torch.zeros(4).double(), ones)
-    smaller, larger = space.block_rounding(blocks)
-    change = moved.block_energy(blocks).sum() - space.block_energy(blocks).sum()
-    rounding = 64 * EPS * float(blocks.square().sum())
-    assert -float(smaller.sum()) - rounding <= float(change) <= float(larger.sum()) + rounding
+@given(seed=SEEDS, rank=st.integers(1, 6), columns=st.integers(0, 4))
+def test_the_subspace_of_a_clear_matrix_is_its_range(seed, rank, columns):
+    case = known(seed, samples=3, height=2, rank=rank, columns=rank + columns)
+    space, sizes = clear(case)
+    left, sigma, _ = torch.linalg.svd(torch.block_diag(*case.blocks) @ case.matrix)
+    expected = left[:, :rank] @ left[:, :rank].mT
+    condition = float(sigma[0] / sigma[rank - 1])
+    assert space.dimension == rank
+    assert len(sizes) == min(6, rank + columns)
+    assert_within(dense_projector(space), expected, 1000 * EPS * condition)
 
 
-def test_unknown_directions_leave_the_energy_open_upwards():
-    smaller, larger = subspace(3, 6, 4, error=10.0).block_rounding(gaussian(4, 3, 2))
-    assert bool(torch.isinf(larger).all())
-    torch.testing.assert_close(smaller, subspace(3, 6, 4).block_energy(gaussian(4, 3, 2)))
+def test_directions_at_the_cut_are_left_out_and_above_it_kept():
+    matrix = torch.diag(doubles([1.0, 4.0, 2.0**-30, 2.0**-31]))
+    for cut, dimension in [(0.0, 4), (2.0**-31, 3), (2.0**-30, 2), (4.0, 0)]:
+        space, sizes = find_range(matrix, identities(2, 2), cut)
+        assert space.dimension == dimension
+        assert sizes.tolist() == [4.0, 1.0, 2.0**-30, 2.0**-31]
 
 
-@given(seed=SEEDS, exponents=st.lists(st.integers(-150, 150), min_size=4, max_size=4))
-def test_lower_triangle_keeps_the_rows_whatever_their_size(seed, exponents):
-    scale = 2.0 ** torch.tensor(exponents, dtype=torch.float64)
-    matrix = gaussian(seed, 4, 9)
-    triangle = lower_triangle(matrix * scale[:, None]) / scale[:, None]
-    gram = matrix @ matrix.mT
-    assert torch.equal(triangle, triangle.tril())
-    size = gram.diagonal().sqrt()
-    assert float(((triangle @ triangle.mT - gram) / size / size[:, None]).abs().max()) < 100 * EPS
+def test_no_block_hides_a_direction():
+    blocks = identities(2, 2) * doubles([1.0, 1e-150])[:, None, None]
+    assert find_range(gaussian(0, 4, 4), blocks, 1e-9)[0].dimension == 4
 
 
-def test_graded_qr_finds_a_small_row_beside_a_large_one():
-    matrix = torch.tensor([[1.0, 1.0], [1.0, 1.0], [1e-20, -1e-20]], dtype=torch.float64)
-    basis, triangle, pivots = graded_qr(matrix)
-    torch.testing.assert_close(basis @ triangle, matrix[:, pivots], rtol=1e-14, atol=1e-36)
-    assert abs(float(basis[2, 1])) == pytest.approx(1.0, abs=1e-14)
-
-
-def test_pivoted_basis_orders_directions_by_size():
-    matrix = torch.diag(torch.tensor([1e-3, 5.0, 1.0], dtype=torch.float64))
-    basis, size = pivoted_basis(matrix)
-    assert size.tolist() == [5.0, 1.0, 1e-3]
-    assert basis.abs().argmax(dim=0).tolist() == [1, 2, 0]
-
-
-@given(seed=SEEDS)
-def test_the_margin_bounds_the_smallest_singular_value(seed):
-    triangle = gaussian(seed, 5, 5).tril()
-    smallest = float(torch.linalg.svdvals(triangle)[-1])
-    error = 0.1 * smallest
-    margin = full_rank_margin(triangle, error)
-    assert 0 < margin <= 10 * (1 + 1e-9)
-    assert margin >= 10 / 5**0.5 * (1 - 1e-9)  # ‖L⁻¹‖_F ≤ √n ‖L⁻¹‖₂
-
-
-@pytest.mark.parametrize("error", [0.0, 1e-3, 2.0])
-def test_a_triangle_not_above_its_error_shows_no_full_rank(error):
-    triangle = torch.tensor([[1.0, 0.0], [1.0, 1e-3]]).double()
-    assert full_rank_margin(triangle, error) <= 1
-    assert full_rank_margin(torch.tensor([[1.0, 0.0], [1.0, 0.0]]).double(), 1e-3) == 0.0
-
-
-@pytest.mark.parametrize("upper", [False, True])
-def test_the_inverse_of_a_triangle(upper):
-    triangle = torch.tensor([[2.0, 0.0], [3.0, 4.0]]).double()
-    triangle = triangle.mT if upper else triangle
-    inverse = invert_triangle(triangle, upper=upper)
-    assert torch.equal(inverse @ triangle, torch.eye(2).double())
-    assert invert_triangle(triangle[:0, :0], upper=upper).shape == (0, 0)
+@pytest.mark.parametrize("columns", [1, 6, 9])
+def test_a_matrix_below_the_cut_has_the_range_of_nothing(columns):
+    space, sizes = find_range(torch.zeros(6, columns).double(), identities(3, 2), 0.0)
+    assert space.dimension == 0
+    assert sizes.tolist() == [0.0] * min(6, columns)
+    assert space.energy(gaussian(0, 6, 2)).tolist() == [0.0, 0.0]
+    assert space.block_energy(gaussian(0, 3, 2), torch.arange(3)).tolist() == [0.0, 0.0, 0.0]
