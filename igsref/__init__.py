@@ -5,6 +5,7 @@ Geometry", NeurIPS 2022.
 """
 
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
+from igsref.enclosure import Enclosure
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
@@ -25,6 +26,7 @@ __all__ = [
     "AccuracyWarning",
     "Bernoulli",
     "Categorical",
+    "Enclosure",
     "Gaussian",
     "Geometry",
     "Hierarchy",

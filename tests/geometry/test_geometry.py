@@ -18,12 +18,17 @@ def geometry(*, twins: bool = False) -> igsref.Geometry:
     return igsref.as_geometry(model, (POOL[MEMBERS], y), fisher_data=pool, members=MEMBERS)
 
 
+def columns_of(found: igsref.Geometry, blocks: torch.Tensor) -> torch.Tensor:
+    everything = slice(0, found.problem.num_rows)
+    return torch.cat([part.rows(everything) for part in found.in_blocks(blocks)], dim=1)
+
+
 def test_blocks_stand_in_the_places_of_their_samples():
     found, blocks = geometry(), gaussian(1, 3, 2)
     expected = torch.zeros(9, 2, 3).double()
     for column, place in enumerate(MEMBERS.tolist()):
         expected[place, :, column] = blocks[column]
-    columns = torch.cat(list(found.in_blocks(blocks)()), dim=1)
+    columns = columns_of(found, blocks)
     assert torch.equal(columns, expected.view(18, 3))
     together = found.embedded(torch.stack([blocks, 2 * blocks]))
     assert torch.equal(together[:, 0], columns.sum(dim=1))
@@ -32,7 +37,7 @@ def test_blocks_stand_in_the_places_of_their_samples():
 
 def test_energy_of_a_sample_is_that_of_its_column():
     found, blocks = geometry(twins=True), gaussian(1, 3, 2)
-    columns = torch.cat(list(found.in_blocks(blocks)()), dim=1)
+    columns = columns_of(found, blocks)
     assert not found.saturated
     assert torch.allclose(found.sample_energy(blocks), found.energy(columns), rtol=1e-13, atol=0)
 
