@@ -38,8 +38,9 @@ lint: setup ## Check style, format, types and the order of the layers
 	$(PY) -m mypy igsref
 	$(VENV)/bin/lint-imports --no-logo
 
-bench: setup ## Time the exact computations beside their peers
+bench: setup ## Time the exact routes, beside their peers and streamed
 	$(PY) benchmarks/exact.py
+	$(PY) benchmarks/streamed.py
 
 clean: ## Remove .venv, results, caches and build products
 	rm -rf $(VENV) out build dist .coverage .coverage.* htmlcov *.egg-info

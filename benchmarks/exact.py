@@ -16,17 +16,14 @@ import platform
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import version
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +34,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import igsref
 from benchmarks.perceptrons import Data, Network, digits, node_scaled, three_gaussians, torch_model
+from benchmarks.processes import (
+    fresh_processes,
+    peak,
+    reset_peak,
+    say,
+    this_process,
+    threads_kept,
+    timed,
+)
+from benchmarks.tables import in_markdown, in_plain_text
 from benchmarks.truth import Truth, right_digits, truth
 from igsref.curvature.factor import differences
 from igsref.measures.textbook import AUTHORS_RCOND
 
 REPETITIONS = 5
 PATIENCE = 5.0
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PEERS = ("torch", "numpy", "scipy", "curvlinops-for-pytorch", "nngeometry", "python-flint")
 
 Run = Callable[[], float | None]
@@ -52,8 +58,23 @@ Run = Callable[[], float | None]
 # The routes: (model, data) -> what is timed, a function without arguments.
 
 
+def value_route(model: nn.Module, data: Data) -> Run:
+    """igsref.as_geometry and the energies of the residuals, from model and data: no bracket."""
+    return lambda: value_alone(igsref.as_geometry(model, data))
+
+
+def value_alone(geometry: igsref.Geometry) -> float:
+    """IGS = (N_F/N) Σ ‖P v_i‖², the ceiling where P is the identity."""
+    problem = geometry.problem
+    if geometry.saturated:
+        energy = problem.likelihood.ceiling(problem.labelled_logits, problem.targets)
+    else:
+        energy = geometry.sample_energy(problem.residuals())
+    return problem.weight * float(energy.sum())
+
+
 def igsref_route(model: nn.Module, data: Data) -> Run:
-    """igsref.exact_igs, the value and all that comes with it, from model and data."""
+    """igsref.exact_igs, the value with its bracket and the rest, from model and data."""
     return lambda: igsref.exact_igs(model, data).value
 
 
@@ -138,16 +159,21 @@ def _float64_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-FLOOR, IGSREF, LOW_RANK = "floor: Jacobian + QR", "igsref.exact_igs", "nngeometry low rank"
+FLOOR, LOW_RANK = "floor: Jacobian + QR", "nngeometry low rank"
+VALUE, IGSREF = "igsref value alone", "igsref.exact_igs"
 DENSE, TEXTBOOK = "curvlinops + eigh", "igsref.textbook_igs"
-SHORT, LONG = (FLOOR, IGSREF, LOW_RANK), (DENSE, TEXTBOOK)
+SHORT, LONG = (FLOOR, VALUE, IGSREF, LOW_RANK), (DENSE, TEXTBOOK)
 ROUTES: dict[str, Callable[[nn.Module, Data], Run]] = {
     FLOOR: floor_route,
+    VALUE: value_route,
     IGSREF: igsref_route,
     LOW_RANK: nngeometry_route,
     TEXTBOOK: textbook_route,
     DENSE: curvlinops_route,
 }
+
+# Name, route, times faster than the dense route, times the floor.
+AIMS = (("value alone", VALUE, 100, 3), ("with bracket", IGSREF, 20, 12))
 
 
 # Measuring one route, in a process of its own.
@@ -172,14 +198,14 @@ def measure(route: str, network: Network, scaled: Network, threads: int) -> Meas
     to REPETITIONS others follow, as many as fit in PATIENCE.
     """
     run = _prepared(route, network, threads)
-    before = _reset_peak()
-    first = _timed(run)
-    memory = _peak() - before
+    before = reset_peak()
+    first = timed(run)
+    memory = peak() - before
     calls = [first] if first.wall >= PATIENCE else []
     while len(calls) < REPETITIONS and sum(call.wall for call in calls) < PATIENCE:
-        calls.append(_timed(run))
+        calls.append(timed(run))
     wall, cpu = (statistics.median(times) for times in zip(*[c[:2] for c in calls], strict=True))
-    scaled_value = _timed(_prepared(route, scaled, threads)).value
+    scaled_value = timed(_prepared(route, scaled, threads)).value
     return Measurement(wall, cpu, len(calls), memory, first.value, scaled_value)
 
 
@@ -187,34 +213,6 @@ def _prepared(route: str, network: Network, threads: int) -> Run:
     torch.set_num_threads(threads)
     data = torch.from_numpy(network.inputs), torch.from_numpy(network.labels)
     return ROUTES[route](torch_model(network), data)
-
-
-class Call(NamedTuple):
-    """Wall seconds, CPU seconds of the process, and what came back."""
-
-    wall: float
-    cpu: float
-    value: float | None
-
-
-def _timed(run: Run) -> Call:
-    wall, cpu = time.perf_counter(), time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value = run()
-    return Call(time.perf_counter() - wall, time.process_time() - cpu, value)
-
-
-def _reset_peak() -> int:
-    """Bytes in use; from here on the high-water mark of this process counts anew (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
-
-
-def _peak() -> int:
-    """High-water mark of resident memory: VmHWM, since ru_maxrss is inherited and never falls."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 # The run: short routes one after the other, then long ones and the truths side by side.
@@ -227,35 +225,6 @@ class Case:
     network: Network
     measured: dict[str, Measurement]
     truths: tuple[Truth, Truth]
-
-
-Submit = Callable[..., Future]
-
-
-@contextmanager
-def fresh_processes(workers: int, threads: int) -> Iterator[Submit]:
-    """Submit jobs to new processes, one a job, whose libraries start with that many threads."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    context = get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-            yield pool.submit
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def this_process(_workers: int, _threads: int) -> Iterator[Submit]:
-    """The same face without a process: for a quick look."""
-
-    def submit(job: Callable, *arguments: object) -> Future:
-        future: Future = Future()
-        future.set_result(job(*arguments))
-        return future
-
-    yield submit
 
 
 def run_cases(networks: Sequence[Network], threads: int, jobs: Callable) -> list[Case]:
@@ -283,18 +252,14 @@ def run_cases(networks: Sequence[Network], threads: int, jobs: Callable) -> list
 
 def _announced(route: str, network: Network, future: Future) -> Measurement:
     result = future.result()
-    _say(f"{network.name}: {route}: {result.seconds:.3g} s")
+    say(f"{network.name}: {route}: {result.seconds:.3g} s")
     return result
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 # The table.
 
 
-HEADER = ("route", "seconds", "CPU s", "÷ floor", "÷ igsref", "peak MB", "digits", "digits, scaled")
+HEADER = ("route", "seconds", "CPU s", "÷ floor", "÷ value", "peak MB", "digits", "digits, scaled")
 
 
 def table(case: Case) -> list[tuple[str, ...]]:
@@ -310,23 +275,9 @@ def _row(case: Case, route: str) -> tuple[str, ...]:
         for value, exact in zip(found, case.truths, strict=True)
     ]
     cpu = own.cpu_seconds
-    ratios = [f"{cpu / case.measured[base].cpu_seconds:.3g}" for base in (FLOOR, IGSREF)]
+    ratios = [f"{cpu / case.measured[base].cpu_seconds:.3g}" for base in (FLOOR, VALUE)]
     seconds = f"{own.seconds:.3g}" + (" (once)" if own.repetitions == 1 else "")
     return (route, seconds, f"{cpu:.3g}", *ratios, f"{own.memory / 1e6:.0f}", *accuracy)
-
-
-def in_plain_text(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width; the first to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
-
-
-def in_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a README."""
-    rule = ("---", *["---:"] * (len(rows[0]) - 1))
-    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
 def heading(case: Case) -> str:
@@ -350,8 +301,9 @@ def footnote(threads: int) -> str:
 seconds: wall time; median of {REPETITIONS} calls at most after a warm-up, or the first if long.
   Every route runs in a fresh process on {threads} thread(s) ({machine}):
   alone, but for the two dense ones, which run side by side.
-÷: ratios of CPU seconds. On one thread these are the wall time of an otherwise idle machine;
-  far smaller than the seconds beside them, they show that something else was running.
+÷ floor, ÷ value: ratios of CPU seconds, to {FLOOR} and to {VALUE}. On one thread
+  CPU seconds are the wall time of an otherwise idle machine; far smaller than the seconds beside
+  them, they show that something else was running.
 peak MB: what the first call adds to the resident memory of its process, at its highest.
 digits: −log10 of the relative error against the true IGS of the network as trained, and of the
   same network with every hidden unit scaled by 10^(6·N(0,1)), its weights as rounded; 16 at most.
@@ -359,6 +311,7 @@ truth: integer and ball arithmetic (python-flint), not igsref; truth() says what
 {DENSE}: GGNLinearOperator @ identity; eigenvalues up to m·ε·λ_max are cut, as
   torch.linalg.pinv does. {LOW_RANK}: FIM as PMatLowRank, its eigendecomposition
   (one SVD), the same cut; its own solve damps, and repeats the SVD for each gradient.
+{IGSREF}: with its bracket, proven for these networks, and bounds on the rank.
 {TEXTBOOK}: float64, the authors' cut {AUTHORS_RCOND:g}·λ_max.
 {peers}"""
 
@@ -366,16 +319,20 @@ truth: integer and ball arithmetic (python-flint), not igsref; truth() says what
 def targets(case: Case) -> str:
     """Whether the aims of the library are met on this network, in numbers."""
     seconds = {route: own.cpu_seconds for route, own in case.measured.items()}
-    scaled = [
-        right_digits(case.measured[route].scaled_value, case.truths[1].value)
-        for route in (IGSREF, LOW_RANK, TEXTBOOK, DENSE)
+    digits = {
+        route: right_digits(own.scaled_value, case.truths[1].value)
+        for route, own in case.measured.items()
+        if own.scaled_value is not None
+    }
+    best = max(digits[route] for route in (LOW_RANK, TEXTBOOK, DENSE))
+    lines = [
+        f"{aim}: ≥ {faster} × faster than the dense route: "
+        f"{seconds[DENSE] / seconds[route]:.0f} ×; ≤ {slower} × the floor: "
+        f"{seconds[route] / seconds[FLOOR]:.2f} ×; ≥ 10 right digits after scaling: "
+        f"{digits[route]:.1f}, the best other {best:.1f}."
+        for aim, route, faster, slower in AIMS
     ]
-    faster, slower = seconds[DENSE] / seconds[IGSREF], seconds[IGSREF] / seconds[FLOOR]
-    return (
-        f"aims: ≥ 100 × faster than the dense route: {faster:.0f} ×; ≤ 3 × the floor: "
-        f"{slower:.2f} ×; ≥ 10 right digits after scaling: {scaled[0]:.1f}, "
-        f"the best other {max(scaled[1:]):.1f}."
-    )
+    return "\n".join(["aims", *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -385,13 +342,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", action="store_true", help="tables for a README")
     parser.add_argument("--quick", action="store_true", help="tiny networks, in this process")
     options = parser.parse_args(arguments)
-    start, threads = time.perf_counter(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    start = time.perf_counter()
+    with threads_kept(1):
         _report(options)
-    finally:
-        torch.set_num_threads(threads)
-    _say(f"{time.perf_counter() - start:.0f} s in all")
+    say(f"{time.perf_counter() - start:.0f} s in all")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The two networks of the benchmark, in arrays so that they travel to processes."""
+"""The networks of the benchmarks, in arrays so that they travel to processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +53,23 @@ def digits(widths: Sequence[int], samples: int) -> Network:
     pixels, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(pixels[:samples] / 16.0)
     return _trained("Digits", widths, inputs, torch.from_numpy(labels[:samples]), steps=100)
+
+
+def repeated_gaussians(widths: Sequence[int], samples: int) -> Network:
+    """A Gaussian per class; one input in ten comes a second time, under another label.
+
+    Copies share their rows of the Jacobian, so that the value is not the ceiling however wide
+    the network. ``samples`` counts the copies.
+    """
+    generator = torch.Generator().manual_seed(1)
+    features, classes = widths[0], widths[-1]
+    centres = torch.randn(classes, features, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (samples,), generator=generator)
+    noise = torch.randn(samples, features, generator=generator, dtype=torch.float64)
+    inputs, copies = centres[labels] + noise, -(-samples // 10)
+    inputs[-copies:] = inputs[:copies]
+    labels[-copies:] = (labels[:copies] + 1) % classes
+    return _trained("Gaussians, some repeated", widths, inputs, labels, steps=20)
 
 
 def _trained(

@@ -34,6 +34,11 @@ def measured(network=None, data=(X, Y), **options):
     return lambda: igsref.exact_igs(model() if network is None else network, data, **options)
 
 
+def blocks(size, **options):
+    """A bound by blocks, with one thing wrong."""
+    return lambda: igsref.block_upper_bound(model(), (X, Y), block_size=size, **options)
+
+
 def changed(tensor, index, value):
     """A copy with one entry replaced."""
     copy = tensor.clone()
@@ -487,7 +492,7 @@ OPTIONS = {
     "a job that does not fit": (
         measured(memory=1000),
         MEMORY,
-        r"16 rows × 43 parameters needs .*iB, and 1000 B is there; choose fewer samples",
+        r"16 rows × 43 parameters needs .*iB, and 1000 B is there; give memory=\d+, or choose f",
     ),
     "no memory": (measured(memory=0), VALUE, "memory must be positive, in bytes; got 0"),
     "memory in words": (measured(memory="1 GB"), TYPE, "memory must be an integer.*'1 GB'"),
@@ -584,6 +589,39 @@ OPTIONS = {
         VALUE,
         r"batches must hold non-empty lists of sample indices; batch 0 .*torch\.bool",
     ),
+    "a rank bound in words": (
+        measured(rank_bound="full"),
+        TYPE,
+        "rank_bound must be an integer; got 'full'",
+    ),
+    "half a rank": (measured(rank_bound=7.5), TYPE, r"rank_bound must be an integer; got 7\.5"),
+    "a rank that is true": (measured(rank_bound=True), TYPE, "rank_bound must be an .*got True"),
+    "a negative rank": (measured(rank_bound=-1), VALUE, "rank_bound must not be negative; got -1"),
+    "a rank bound below the rank": (
+        measured(rank_bound=5),
+        VALUE,
+        "rank_bound=5 is below the rank that is proven, 16",
+    ),
+    "blocks of nothing": (blocks(0), VALUE, "block_size must be at least 1; got 0"),
+    "blocks of less than nothing": (blocks(-2), VALUE, "block_size must be at least 1; got -2"),
+    "half a block": (blocks(2.5), TYPE, r"block_size must be an integer; got 2\.5"),
+    "a block that is true": (blocks(True), TYPE, "block_size must be an integer; got True"),
+    "blocks in words": (blocks("all"), TYPE, "block_size must be an integer; got 'all'"),
+    "blocks of a pool": (
+        blocks(2, fisher_data=X),
+        VALUE,
+        "block_upper_bound takes F as a mean over the labelled samples; leave fisher_data out",
+    ),
+    "a block that does not fit": (
+        blocks(2, memory=1000),
+        MEMORY,
+        "4 rows × 43 parameters needs .*iB, and 1000 B is there",
+    ),
+    "a hierarchy of a pool": (
+        lambda: igsref.gradient_hierarchy(model(), (X, Y), fisher_data=X),
+        VALUE,
+        "gradient_hierarchy needs a label for every input of F; leave fisher_data out",
+    ),
     "no eigenpairs": (
         lambda: igsref.spectrum(model(), (X, Y), k=0),
         VALUE,
@@ -596,6 +634,81 @@ OPTIONS = {
     ),
 }
 
+POOL = {
+    "a number": (measured(fisher_data=3), TYPE, "fisher_data must be inputs: a tensor.*got int"),
+    "numbers in a list": (
+        measured(fisher_data=[1.0]),
+        TYPE,
+        "x in fisher_data must be a tensor; got float",
+    ),
+    "of another name": (
+        measured(fisher_data={"z": X}),
+        VALUE,
+        r"fisher_data must hold the inputs of data, \['x'\]; batch 0 has \['z'\]",
+    ),
+    "a labelled pair": (
+        measured(fisher_data=(X, Y)),
+        VALUE,
+        r"fisher_data must hold the inputs .*; batch 0 has \['x\[0\]', 'x\[1\]'\]",
+    ),
+    "of another shape": (
+        measured(fisher_data=X[:, :3]),
+        VALUE,
+        r"x in fisher_data must be like that in data, \(·, 4\).*batch 0 has \(8, 3\)",
+    ),
+    "of another dtype": (
+        measured(fisher_data=X.float()),
+        VALUE,
+        r"x in fisher_data must be like that in data.*batch 0 has \(8, 4\) torch\.float32",
+    ),
+    "nothing": (measured(fisher_data=[]), VALUE, "fisher_data must hold at least one input"),
+    "an iterator for plan": (
+        lambda: igsref.plan(model(), (X, Y), fisher_data=iter([X])),
+        VALUE,
+        "fisher_data is an iterator that can be read only once, and plan would use it up",
+    ),
+    "NaN in it": (
+        measured(fisher_data=changed(X, (2, 1), NAN)),
+        VALUE,
+        r"inputs must be finite; x\[2, 1\] is nan",
+    ),
+    "members of none": (
+        measured(members=torch.arange(8)),
+        VALUE,
+        "members are rows of fisher_data, and there is none",
+    ),
+    "members in a list": (
+        measured(fisher_data=X, members=list(range(8))),
+        TYPE,
+        "members must be a tensor of integers; got list",
+    ),
+    "members that are floats": (
+        measured(fisher_data=X, members=torch.arange(8.0)),
+        TYPE,
+        r"members must be a tensor of integers; got torch\.float32",
+    ),
+    "too few members": (
+        measured(fisher_data=X, members=torch.arange(7)),
+        VALUE,
+        r"members must have shape \(8,\).*got \(7,\)",
+    ),
+    "a member out of range": (
+        measured(fisher_data=X, members=changed(torch.arange(8), 3, 8)),
+        VALUE,
+        r"members must lie in 0\.\.7, the rows of fisher_data; members\[3\] is 8",
+    ),
+    "a member twice": (
+        measured(fisher_data=X, members=changed(torch.arange(8), 3, 2)),
+        VALUE,
+        "members must name each row once; 2 comes more than once",
+    ),
+    "members that are other inputs": (
+        measured(fisher_data=X, members=torch.arange(8).flip(0)),
+        VALUE,
+        r"fisher_data\[members\] must be the labelled inputs; x\[0\] differs from row 7",
+    ),
+}
+
 TABLE = {
     f"{group}: {mistake}": row
     for group, table in {
@@ -604,6 +717,7 @@ TABLE = {
         "model": MODEL,
         "output": OUTPUT,
         "option": OPTIONS,
+        "pool": POOL,
     }.items()
     for mistake, row in table.items()
 }

@@ -131,6 +131,11 @@ MULTIPLICITIES = {
     "all inputs must agree": (([1.0, 1.0, 1.0], [0, 0, 1]), [0, 2], [2, 1]),
     "bits count, not numbers": (([0.0, -0.0, 0.0],), [0, 1], [2, 1]),
     "booleans": (([True, False, True],), [0, 1], [2, 1]),
+    "whole numbers that no float tells apart": (
+        ([0.0, 0.0, 0.0], [2**53, 2**53 + 1, 2**53]),
+        [0, 1],
+        [2, 1],
+    ),
 }
 
 

@@ -2,8 +2,9 @@
 
     python verification/accuracy.py --seeds 30
 
-For every network the value in ≥ 50 digits (:mod:`verification.oracle`) beside the float64 one, and
-beside the uncertainty that the float64 result itself states.
+For every network the value in ≥ 50 digits (:mod:`verification.oracle`) beside the float64 one,
+beside the uncertainty that the float64 result itself states, and beside the bracket that it gives
+(:mod:`verification.brackets`).
 """
 
 import argparse
@@ -11,13 +12,23 @@ import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from flint import arb
+
 import igsref
-from verification.networks import EXTREME_KINDS, KINDS, as_lists, draw_network
-from verification.oracle import OracleError, to_float, truth
+from verification.brackets import (
+    Bracketing,
+    bracket_table,
+    bracketing,
+    exact_ceiling,
+    relative,
+)
+from verification.networks import EXTREME_KINDS, KINDS, Network, as_lists, draw_network
+from verification.oracle import OracleError, Truth, to_float, truth
 
 WARNS_FROM = 1e-6
 BITS = {"extreme": 2400}
@@ -29,6 +40,8 @@ class Comparison:
 
     pivot: the smallest pivot of the exactly equilibrated F that the rank rests on, σ² in effect.
     per_sample_error: worst error of g_i F⁺ g_iᵀ relative to the largest of them.
+    ceiling_error: of the mean of the samples' ceilings; ceiling_room: how far above the exact one
+        the result's ceiling lies, the upper end of an enclosure. Both relative.
     """
 
     kind: str
@@ -37,11 +50,13 @@ class Comparison:
     error: float
     stated: float
     ceiling_error: float
+    ceiling_room: float
     full_batch_error: float
     per_sample_error: float
     rank_is_right: bool
     saturated: bool
     pivot: float
+    bracket: Bracketing
 
     @property
     def warned(self) -> bool:
@@ -49,34 +64,44 @@ class Comparison:
         return self.stated > WARNS_FROM
 
 
-def compare(kind: str, seed: int) -> Comparison:
-    """Draw one network and hold the float64 result against the oracle's."""
+@cache
+def known(kind: str, seed: int) -> tuple[Network, Truth, arb]:
+    """A drawn network, the truth about it, and its exact ceiling."""
     network = draw_network(kind, seed)
-    exact = truth(*as_lists(network), bits=BITS.get(kind, 1200))
+    bits = BITS.get(kind, 1200)
+    exact = truth(*as_lists(network), bits=bits)
+    return network, exact, exact_ceiling(network, exact, bits=bits)
+
+
+def measured(network: Network) -> igsref.Result:
+    """What `exact_igs` says, its warning aside."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", igsref.AccuracyWarning)
-        result = igsref.exact_igs(network.model, (network.inputs, network.labels))
-    value = to_float(exact.value)
+        return igsref.exact_igs(network.model, (network.inputs, network.labels))
+
+
+def compare(kind: str, seed: int) -> Comparison:
+    """Draw one network and hold the float64 result against the oracle's."""
+    network, exact, ceiling = known(kind, seed)
+    result = measured(network)
+    value, full_batch = to_float(exact.value), to_float(exact.full_batch)
     per_sample = [to_float(term) for term in exact.per_sample]
     worst = max(abs(a - b) for a, b in zip(result.per_sample.tolist(), per_sample, strict=True))
     return Comparison(
         kind,
         seed,
         num_samples=result.num_samples,
-        error=_relative(abs(result.value - value), value),
-        stated=_relative(result.rounding_error, result.value),
-        ceiling_error=abs(result.ceiling / to_float(exact.ceiling) - 1),
-        full_batch_error=_relative(abs(float(result.full_batch) - to_float(exact.full_batch)), value),
-        per_sample_error=_relative(worst, max(per_sample)),
+        error=relative(abs(result.value - value), value),
+        stated=relative(result.rounding_error, result.value),
+        ceiling_error=abs(float(result.sample_ceiling.mean()) / to_float(ceiling) - 1),
+        ceiling_room=result.ceiling / to_float(ceiling) - 1,
+        full_batch_error=relative(abs(float(result.full_batch) - full_batch), value),
+        per_sample_error=relative(worst, max(per_sample)),
         rank_is_right=result.rank == exact.rank,
         saturated=result.saturated,
         pivot=to_float(exact.smallest_accepted),
+        bracket=bracketing(network, result, exact, ceiling),
     )
-
-
-def _relative(size: float, value: float) -> float:
-    """size/value; a network that learns nothing has value 0, and is to be met exactly."""
-    return size / value if value else (0.0 if size == 0 else float("inf"))
 
 
 def table(comparisons: Iterable[Comparison]) -> str:
@@ -103,7 +128,7 @@ def _line(kind: str, group: list[Comparison]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the table for every kind of network."""
+    """Print both tables for every kind of network, and name those outside of their bracket."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=30, help="networks of each kind")
     seeds = parser.parse_args(argv).seeds
@@ -114,7 +139,11 @@ def main(argv: list[str] | None = None) -> None:
                 comparisons.append(compare(kind, seed))
             except OracleError as error:
                 print(f"{kind} {seed}: the oracle gives up: {error}", file=sys.stderr)
-    print(table(comparisons))
+    brackets = [comparison.bracket for comparison in comparisons]
+    print(f"{len(comparisons)} networks; errors relative to the value\n\n{table(comparisons)}\n")
+    print(f"widths relative to the value, below it and above it\n\n{bracket_table(brackets)}")
+    for missed in (bracket for bracket in brackets if bracket.outside):
+        print(missed)
 
 
 if __name__ == "__main__":

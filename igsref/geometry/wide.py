@@ -87,7 +87,9 @@ def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
             block[:, own.noise] = 0.0
             whole = len(ranges) == 1
             scales = equilibrate_(block) if whole else Scales(rows, equilibrate_columns_(block))
-            triangle = append_columns(triangle, _without_zero_columns(block))
+            block = _without_zero_columns(block)  # the whole of it may go
+            triangle = append_columns(triangle, block)
+            del block  # before the next one comes
             rounding = own if rounding is None else rounding.beside(own)
             rows = scales.rows
             columns.append(torch.where(own.noise, 0.0, scales.columns))

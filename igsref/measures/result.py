@@ -22,8 +22,9 @@ class Result:
     value: IGS = (1/N) Σ g_i F⁺ g_iᵀ. lower ≤ value ≤ upper ≤ ceiling: where the exact IGS of the
         very floats lies; grade: "verified", proven, or "estimated", resting on an estimate of
         rounding. Only a rank that is known keeps upper below the ceiling.
-    ceiling: Σ uᵀΛ⁺u, the value of a saturated network, which depends on the losses alone (the
-        upper end of its own enclosure).
+    ceiling: Σ uᵀΛ⁺u, the value of a saturated network, which depends on the losses alone; N_F/N
+        times that with a pool, each term over the number of times its input is there (the upper
+        end of its own enclosure).
     saturated: the reduced factor has full row rank by a margin above the estimated rounding of
         the Jacobian; then the IGS is the ceiling, whatever the landscape.
     rank: of F, numerical. rank_lower ≤ exact rank ≤ rank_upper, of the same grade; rank_source:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from benchmarks import exact, perceptrons
+from benchmarks import exact, perceptrons, processes
 from verification.networks import draw_network
 from verification.oracle import truth as oracle_truth
 
@@ -39,7 +39,7 @@ def test_truth_raises_where_the_precision_does_not_suffice():
         exact.truth(exact.three_gaussians((2, 8, 3), 30), bits=40)
 
 
-@pytest.mark.parametrize("route", [exact.IGSREF, exact.LOW_RANK, exact.DENSE])
+@pytest.mark.parametrize("route", [exact.VALUE, exact.IGSREF, exact.LOW_RANK, exact.DENSE])
 def test_routes_agree_on_a_well_scaled_network(route):
     network = exact.three_gaussians((2, 4, 3), 12)
     found = exact.measure(route, network, network, 1)
@@ -55,7 +55,7 @@ def test_right_digits_count_the_relative_error(value, digits):
 def test_a_fresh_process_measures_and_leaves_the_environment_alone():
     before = dict(os.environ)
     network = exact.three_gaussians((2, 3, 3), 9)
-    with exact.fresh_processes(1, 1) as submit:
+    with processes.fresh_processes(1, 1) as submit:
         found = submit(exact.measure, exact.IGSREF, network, network, 1).result()
     assert dict(os.environ) == before
     assert found.seconds > 0

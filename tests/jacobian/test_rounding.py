@@ -50,6 +50,27 @@ def test_a_bias_before_a_normalisation_is_noise():
     assert noisy_entries(problem, rounding.noise) == {"0.bias": [0, 1]}
 
 
+def test_noise_alone_is_told_by_the_largest_entries_of_whole_rows():
+    """Beside itself it is not small: some columns do not say whether they are noise."""
+    model, x, y = architecture("attention and embedding", 1, 12)
+    problem = igsref.as_problem(model, (x, y))
+    K = problem.likelihood.contrast(problem.logits)
+    rows, columns = jacobian_rows(problem, K), slice(80, 84)
+    peaks = rows.abs().amax(dim=1).view(12, 2)
+    asked = []
+
+    def largest(chosen):
+        asked.extend(chosen.tolist())
+        return peaks[chosen].flatten()
+
+    part = rows[:, columns].contiguous()
+    alone = estimate_rounding(problem, K, part, columns=columns)
+    beside = estimate_rounding(problem, K, part, columns=columns, largest=largest)
+    assert not alone.noise.any()
+    assert beside.noise.all()
+    assert len(set(asked)) == len(asked) <= 12
+
+
 class ShiftBeforeSoftmax(nn.Module):
     """A bias that all entries of a softmax share, so that nothing depends on it."""
 

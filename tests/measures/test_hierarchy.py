@@ -46,3 +46,12 @@ def test_soft_labels_and_other_likelihoods_are_refused(labels, options):
     model, x, _ = architecture("MLP with tanh", 0, 3)
     with pytest.raises(ValueError, match="gradient_hierarchy needs hard labels"):
         igsref.gradient_hierarchy(model, (x, labels), **options)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 2, 1]], ids=["larger", "reordered"])
+def test_a_pool_is_refused(order):
+    model, x, y = architecture("MLP with tanh", 0, 4)
+    size = 4 if order != sorted(order) else 3
+    options = {"fisher_data": x, "members": torch.tensor(order[:size])}
+    with pytest.raises(ValueError, match="a label for every input of F; leave fisher_data out"):
+        igsref.gradient_hierarchy(model, (x[order[:size]], y[order[:size]]), **options)

@@ -12,6 +12,7 @@ from torch import nn
 import igsref
 from igsref.curvature.factor import gradients
 from tests.assertions import assert_in_order
+from tests.curvature.test_rank_bound import exact_rank
 from tests.strategies import SEEDS, architecture, gaussian, mlp, relu_networks
 
 
@@ -127,6 +128,62 @@ def test_a_subset_of_parameters_is_a_lower_bound():
     assert head.value < whole.value
     assert head.num_parameters < head.full_num_parameters == whole.num_parameters
     assert "lower bound for the whole network" in str(head)
+
+
+@pytest.mark.parametrize("name", ["MLP with tanh", "MLP with gelu"])
+def test_a_subset_of_parameters_is_a_lower_bound_of_either_grade(name):
+    model, x, y = architecture(name, 0, 30)
+    head = igsref.exact_igs(model, (x, y), parameters="4.*")
+    assert head.grade == ("verified" if name == "MLP with tanh" else "estimated")
+    assert "15 of 59 parameters: a lower bound for the whole network" in str(head)
+    assert head.upper < igsref.exact_igs(model, (x, y)).lower
+
+
+def trained_with_a_dead_unit() -> tuple[nn.Sequential, tuple[torch.Tensor, torch.Tensor]]:
+    """A ReLU network on two clusters, one unit off on all of its samples."""
+    model, x = mlp(3, [2, 5, 3], nn.ReLU), gaussian(4, 24, 2)
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
+    with torch.no_grad():
+        model[0].bias[1] = -40.0
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    return model, (x, y)
+
+
+def test_the_exact_rank_as_bound_closes_the_upper_end():
+    model, data = trained_with_a_dead_unit()
+    problem = igsref.as_problem(model, data)
+    rank = exact_rank(model, problem)
+    loose, tight = igsref.exact_igs(problem), igsref.exact_igs(model, data, rank_bound=rank)
+    assert loose.clear_rank
+    assert loose.rank == loose.rank_lower == rank < loose.rank_upper
+    assert loose.upper > loose.value * (1 + 1e-4)
+    assert tight.rank_lower == tight.rank_upper == rank
+    assert tight.rank_source == "rank_bound"
+    assert tight.grade == "verified"
+    assert tight.upper - tight.lower < 1e-9 * tight.value
+    assert loose.lower <= tight.lower <= tight.value == loose.value <= tight.upper
+
+
+def test_a_bound_above_what_the_structure_shows_is_idle():
+    model, data = trained_with_a_dead_unit()
+    loose = igsref.exact_igs(model, data)
+    assert igsref.exact_igs(model, data, rank_bound=loose.rank_upper + 1) == loose
+
+
+@pytest.mark.parametrize("samples", [4, 40], ids=["saturated", "tall"])
+@pytest.mark.parametrize("name", ["MLP with tanh", "MLP with gelu"])
+def test_a_rank_bound_below_the_rank_is_refused(name, samples):
+    model, x, y = architecture(name, 0, samples)
+    shown = igsref.exact_igs(model, (x, y)).rank_lower
+    assert igsref.exact_igs(model, (x, y), rank_bound=shown).rank_upper == shown
+    how = "proven" if name == "MLP with tanh" else "estimated"
+    message = f"rank_bound={shown - 1} is below the rank that is {how}, {shown}$"
+    with pytest.raises(ValueError, match=message):
+        igsref.exact_igs(model, (x, y), rank_bound=shown - 1)
 
 
 def test_badly_determined_value_is_warned_of():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import igsref
-from tests.strategies import architecture
+from tests.strategies import architecture, gaussian
 
 
 @pytest.fixture
@@ -21,6 +21,16 @@ def test_json_brings_back_every_bit(result):
     assert again == result
     assert torch.equal(again.per_sample, result.per_sample)
     assert hash(again) == hash(result)
+
+
+def test_json_brings_back_a_result_with_a_pool():
+    model, x, y = architecture("MLP with tanh", 0, 5)
+    result = igsref.exact_igs(model, (x, y), fisher_data=gaussian(9, 30, 3))
+    again = igsref.Result.from_json(result.to_json())
+    assert again == result
+    assert (again.num_samples, again.pool_size, again.num_rows) == (5, 35, 70)
+    assert again.per_sample.shape == (5,)
+    assert "5 in a pool of 35" in str(again)
 
 
 def test_dict_is_plain_python(result):

@@ -1,11 +1,16 @@
-"""The promise of `exact_igs`: right to 1e-9 wherever p > 1e-12, and never wrong in silence."""
+"""The promise of `exact_igs`: right to 1e-9 wherever p > 1e-12, and never wrong in silence.
+
+And of its brackets: they contain the truth, however small the probabilities.
+"""
 
 import pytest
 
+from igsref.enclosure import GRADES
 from verification.accuracy import Comparison, compare, table
+from verification.brackets import bracket_table
 from verification.networks import EXTREME_KINDS, KINDS
 
-SEEDS = range(30)
+SEEDS = range(38)
 RIGHT = 1e-9
 # Below this pivot a singular value of the exactly scaled factor is under 1e-13, a few hundred
 # units u: rounding the Jacobian to float64 moves it by as much as it is, whatever the method.
@@ -13,11 +18,28 @@ HIDDEN_PIVOT = 1e-26
 
 
 @pytest.fixture(scope="module")
-def comparisons(request: pytest.FixtureRequest) -> list[Comparison]:
-    found = [compare(kind, seed) for kind in KINDS for seed in SEEDS]
+def drawn(request: pytest.FixtureRequest) -> list[Comparison]:
+    found = [compare(kind, seed) for kind in KINDS + EXTREME_KINDS for seed in SEEDS]
+    brackets = bracket_table(comparison.bracket for comparison in found)
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(f"\n{len(found)} networks against the truth in ≥ 50 digits\n{table(found)}")
+        print(f"widths of their brackets relative to the value\n{brackets}")
     return found
+
+
+@pytest.fixture(scope="module")
+def comparisons(drawn: list[Comparison]) -> list[Comparison]:
+    """Those with p > 1e-12 or so."""
+    return [comparison for comparison in drawn if comparison.kind in KINDS]
+
+
+@pytest.mark.parametrize("grade", GRADES)
+def test_brackets_of_a_grade_contain_the_truth(drawn, grade):
+    """IGS, G, rank and ceiling; see `verification.brackets`."""
+    assert len(drawn) >= 300
+    brackets = [c.bracket for c in drawn if c.bracket.enclosure.grade == grade]
+    assert len(brackets) >= 20
+    assert not [str(bracket) for bracket in brackets if bracket.outside]
 
 
 def test_value_is_right_to_nine_digits_unless_it_warns(comparisons):
@@ -31,8 +53,9 @@ def test_stated_rounding_covers_the_error_where_the_rank_is_right(comparisons):
 
 
 def test_warning_comes_only_where_float64_cannot_see_a_direction(comparisons):
+    """But for two networks in a hundred: proven bounds are wider than what rounding does."""
     needless = [c for c in comparisons if c.warned and c.pivot > HIDDEN_PIVOT]
-    assert not needless
+    assert len(needless) <= 0.02 * len(comparisons)
 
 
 def test_most_networks_need_no_warning(comparisons):
@@ -53,6 +76,11 @@ def test_ceiling_is_right_to_the_accuracy_of_the_logits(comparisons):
     assert max(c.ceiling_error for c in comparisons) < 30 * 8 * 2**-52
 
 
+def test_stated_ceiling_leaves_little_room_above_the_exact_one(comparisons):
+    # Bounds on the errors of the logits, instead of those errors: a hundred times more.
+    assert max(c.ceiling_room for c in comparisons) < 100 * 30 * 8 * 2**-52
+
+
 def test_full_batch_is_right_unless_it_warns(comparisons):
     assert max(c.full_batch_error for c in comparisons if not c.warned) < RIGHT
 
@@ -63,9 +91,7 @@ def test_per_sample_terms_are_within_the_stated_rounding(comparisons):
     assert all(c.per_sample_error <= c.num_samples * c.stated for c in settled)
 
 
-@pytest.mark.parametrize("seed", [6, 8])
-def test_an_extreme_network_that_float64_gets_wrong_is_warned_of(seed):
-    (kind,) = EXTREME_KINDS
-    comparison = compare(kind, seed)
-    assert comparison.error > 0.5
-    assert comparison.warned
+def test_an_extreme_network_that_float64_gets_wrong_is_warned_of(drawn):
+    wrong = [c for c in drawn if c.kind in EXTREME_KINDS and c.error > 0.5]
+    assert len(wrong) >= 2
+    assert all(c.warned for c in wrong)
