@@ -11,8 +11,9 @@ from torch import nn
 
 import igsref
 from igsref.geometry.plan import wide_bytes
-from igsref.geometry.wide import _first_pass, wide_geometry
+from igsref.geometry.wide import _first_pass, _largest_entries, wide_geometry
 from igsref.jacobian.columns import column_ranges
+from igsref.jacobian.rows import jacobian_rows
 from igsref.linalg.range import Subspace, WholeSpace
 from igsref.transforms.symmetries import scale_layers
 from tests.assertions import assert_in_order, assert_same_igs
@@ -212,6 +213,28 @@ def test_key_bias_of_attention_is_noise_in_blocks_of_any_width(width):
     problem = igsref.as_problem(model, (x, y))
     first = 7 * 4 + 12 * 4 + 4  # embedding, projections, query bias
     assert noise_columns(problem, width) == [first, first + 1, first + 2, first + 3]
+
+
+def test_rounding_of_a_streamed_pass_is_that_of_all_its_blocks():
+    model, x, y = architecture("attention and embedding", 0, 6)
+    problem = igsref.as_problem(model, (x, y))
+    whole, parts = (
+        _first_pass(problem, column_ranges(problem, width)).rounding for width in (1000, 12)
+    )
+    assert torch.equal(parts.noise, whole.noise)
+    # Every known column has unit norm on the probed rows, in whichever block it comes.
+    assert torch.allclose(parts.size, whole.size, rtol=1e-12, atol=0)
+    assert 0.1 * whole.relative <= parts.relative <= 10 * whole.relative
+
+
+def test_largest_entries_are_those_of_whole_rows():
+    model, x, y = architecture("MLP with tanh", 1, 5)
+    problem = igsref.as_problem(model, (x, y))
+    contrast = problem.likelihood.contrast(problem.logits)
+    largest = _largest_entries(problem, contrast, column_ranges(problem, 5))
+    expected = jacobian_rows(problem, contrast).abs().amax(dim=1).view(5, 2)
+    for chosen in ([3], [0, 3], [4, 2, 1]):
+        assert torch.equal(largest(torch.tensor(chosen)), expected[chosen].flatten())
 
 
 def test_a_block_of_noise_alone_makes_no_direction():
