@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.jacobian.rows import level_of_caller
 from igsref.problem import Problem
 
 
@@ -29,7 +30,7 @@ def warn_of_no_derivative(matrix: Float64[Tensor, "rows k"]) -> None:
             "the logits' differences do not depend on the chosen parameters: every derivative is "
             "0, and so is the IGS",
             RuntimeWarning,
-            stacklevel=6,
+            stacklevel=level_of_caller(),
         )
 
 

@@ -115,11 +115,11 @@ def _warn_of_loop(error: Exception) -> None:
         "model cannot be vmapped; looping over samples instead, with the same result but slower "
         f"({type(error).__name__}: {reason[0][:200] if reason else 'no message'})",
         RuntimeWarning,
-        stacklevel=_level_of_caller(),
+        stacklevel=level_of_caller(),
     )
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """The ``stacklevel``, seen from the function that asks, of whoever called the library."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(sys._getframe())]
     return 1 + max(i for i, name in enumerate(modules) if name.split(".")[0] == "igsref")

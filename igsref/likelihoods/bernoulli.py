@@ -60,14 +60,15 @@ class Bernoulli:
     ) -> OutputError:
         """For exact logits within ``error``, (N, C): each output as two classes with logits 0, f.
 
-        |Δp| ≤ r min(p, 1 − p), so |Δp|/√(p(1−p)) ≤ r e^{−|f|/2}; p(1−p) moves by a factor within
-        (1 ± r)². Powers of e of f/2, and with them v and the root, are good to (|f| + 8) u.
+        |Δp| ≤ r min(p, 1 − p), so |Δp|/√(p(1−p)) ≤ r e^{−|f|/2}; p(1−p), a
+        variance, moves by a factor within 1 ± r. Powers of e of f/2, and with them v and the root,
+        are good to (|f| + 8) u.
         """
         r = relative_probability_error(error)
         epsilon = 4 * UNIT * (logits.abs().amax(dim=1) + 8)
         size = (1 - targets) * (logits / 2).exp() + targets * (-logits / 2).exp()
         moved = r * (-logits.abs() / 2).exp().norm(dim=1)
-        logit_part, root_part = 2 * r + r.square(), 2 * epsilon + epsilon.square()
+        logit_part, root_part = r, 2 * epsilon + epsilon.square()
         return OutputError(
             (moved + 2 * epsilon * size.norm(dim=1)) * (1 + 4 * epsilon),
             logit_part + root_part + logit_part * root_part,

@@ -76,10 +76,11 @@ class Categorical:
         """For exact logits within ``error``, (N, C).
 
         Let r bound the relative error of p. Then |Δp_c| ≤ r min(p_c, 1 − p_c), since Δp sums to 0,
-        and ‖L⁻¹Δp'‖² = Σ Δp_c²/p_c. As xᵀΛx = ½ Σ p_c p_d (x_c − x_d)², Λ moves by a factor
-        within (1 ± r)². The entries of L and v themselves are computed to ε relative (below), so L
-        in its own metric, and v through L⁻¹, to κ ε, κ = ‖|L⁻¹||L|‖_F: |L⁻¹||L| = 2 L⁻¹ diag(L) − I
-        has entries 2 √(p_j p_k t_k / (t_{j−1} t_j t_{k−1})) below its unit diagonal.
+        and ‖L⁻¹Δp'‖² = Σ Δp_c²/p_c. xᵀΛx is the variance of x under p, the least mean square
+        about any point, so Λ moves by a factor within 1 ± r. The entries of L and v themselves are
+        computed to ε relative (below), so L in its own metric, and v through L⁻¹, to κ ε,
+        κ = ‖|L⁻¹||L|‖_F: |L⁻¹||L| = 2 L⁻¹ diag(L) − I has entries
+        2 √(p_j p_k t_k / (t_{j−1} t_j t_{k−1})) below its unit diagonal.
 
         ε: log p is good to (spread + C + 7) u in absolute terms (a difference of logits, log1p of
         a sum), so p and its tails are to (spread + 2C + 12) u; an entry has at most 4 of them.
@@ -93,7 +94,7 @@ class Categorical:
         behind, own = self._residual_terms(logits, targets)
         kappa = self._root_condition(logits) * epsilon
         evaluated = epsilon * (behind + own).norm(dim=1) + kappa * (behind - own).norm(dim=1)
-        logit_part, root_part = 2 * r + r.square(), 2 * kappa + kappa.square()
+        logit_part, root_part = r, 2 * kappa + kappa.square()
         return OutputError(
             (moved + evaluated) * (1 + 4 * kappa),
             logit_part + root_part + logit_part * root_part,

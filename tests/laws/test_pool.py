@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import igsref
+from igsref.curvature.factor import gradients
 from igsref.transforms.symmetries import scale_nodes
 from tests.assertions import assert_in_order, assert_same_igs
+from tests.closeness import assert_rows_agree
 from tests.jacobian.naive import naive_jacobian
 from tests.laws.test_invariance import node_factors
 from tests.strategies import SEEDS, architecture, classes, gaussian, mlp, relu_networks
@@ -207,6 +209,8 @@ def test_gradients_stay_in_the_span(network):
     problem = igsref.as_problem(model, data, **options)
     outside = igsref.span_residual(problem)
     assert outside.shape == data[1].shape
+    # The gradients are those of the labelled samples, pool or no pool.
+    assert_rows_agree(gradients(problem), gradients(igsref.as_problem(model, data)))
     # As tests/measures/test_span.py has it.
     allowed = 2**-50 * problem.num_rows**0.5 * problem.num_parameters
     assert float(outside.max()) <= allowed
