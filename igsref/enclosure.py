@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Grade = Literal["estimated", "verified"]
-"""verified: lower and upper are proven. estimated: a step rests on an estimate of rounding."""
+"""verified: lower and upper are proven (an upper end given ``rank_bound=``, given that bound).
+estimated: a step rests on an estimate of rounding."""
 
 GRADES: tuple[Grade, ...] = get_args(Grade)
 
@@ -62,10 +63,11 @@ def combined(*terms: tuple[float, Enclosure]) -> Enclosure:
         for end in ("lower", "value", "upper")
     )
     grade = min((term.grade for _, term in terms), key=GRADES.index)
-    # A product and the one rounding of fsum: less than 4 u of a sum of terms that are ≥ 0.
+    # A weight, a product, the one rounding of fsum, and the product with this factor itself: less
+    # than 16 u of a sum of terms that are ≥ 0.
     return Enclosure(
-        min(value, max(0.0, lower * (1 - 2.0**-51))),
+        min(value, max(0.0, lower * (1 - 2.0**-49))),
         value,
-        max(value, upper * (1 + 2.0**-51)),
+        max(value, upper * (1 + 2.0**-49)),
         grade,
     )

@@ -25,7 +25,7 @@ def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
     """The layers of a (nested) ``nn.Sequential`` or of a single layer; None for anything else.
 
     None too where something but the layers takes part: hooks, a subclass with its own forward,
-    parametrisations, tensors under other names than weight and bias.
+    parametrisations, tensors under other names than weight and bias, buffers in their places.
     """
     first = {id(tensor): name for name, tensor in model.named_parameters()}
     layers = []
@@ -34,6 +34,8 @@ def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
             return None
         own = {name: first[id(tensor)] for name, tensor in module.named_parameters(recurse=False)}
         if not set(own) <= {"weight", "bias"} or type(module).__module__.split(".")[0] != "torch":
+            return None
+        if any(getattr(module, name, None) is not None for name in {"weight", "bias"} - set(own)):
             return None
         layers.append(Layer(module, own.get("weight"), own.get("bias")))
     return tuple(layers)

@@ -4,9 +4,10 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, SupportsIndex, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -133,7 +134,7 @@ class ProblemOptions(TypedDict, total=False):
     logits: LogitPicker
     fisher_data: Any
     members: Tensor | None
-    rank_bound: int | None
+    rank_bound: SupportsIndex | None
 
 
 def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
@@ -183,7 +184,7 @@ def _problem(
     logits: LogitPicker = None,
     fisher_data: Any = None,
     members: Tensor | None = None,
-    rank_bound: int | None = None,
+    rank_bound: SupportsIndex | None = None,
 ) -> Problem:
     _check_rank_bound(rank_bound)
     chosen = find_likelihood(likelihood)
@@ -209,15 +210,16 @@ def _problem(
     chosen.check_logits(values)
     rows = rows.to(values.device)
     targets = chosen.targets(samples.labels, values[rows])
-    return Problem(function, samples, chosen, values, targets, rows, rank_bound)
+    known = None if rank_bound is None else operator.index(rank_bound)
+    return Problem(function, samples, chosen, values, targets, rows, known)
 
 
 def _check_rank_bound(rank_bound: Any) -> None:
     if rank_bound is None:
         return
-    if not isinstance(rank_bound, int) or isinstance(rank_bound, bool):
+    if not isinstance(rank_bound, SupportsIndex) or isinstance(rank_bound, bool):
         raise TypeError(f"rank_bound must be an integer; got {rank_bound!r}")
-    if rank_bound < 0:
+    if operator.index(rank_bound) < 0:
         raise ValueError(f"rank_bound must not be negative; got {rank_bound}")
 
 

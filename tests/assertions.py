@@ -6,7 +6,13 @@ FLOAT_AGREEMENT = 1e-10
 
 
 def assert_same_igs(before: Result, after: Result, *, agreement: float = FLOAT_AGREEMENT) -> None:
-    """Values and G agree to a share of the value plus what both state of their own rounding."""
+    """Values and G agree to a share of the value plus what both state of their own rounding.
+
+    Their brackets overlap: rounding of the weights moves less than what brackets leave open.
+    """
+    assert max(before.lower, after.lower) <= min(before.upper, after.upper)
+    ends = before.full_batch, after.full_batch
+    assert max(end.lower for end in ends) <= min(end.upper for end in ends)
     allowed = agreement * before.value + before.rounding_error + after.rounding_error
     for name in ("value", "full_batch"):
         got, expected = float(getattr(after, name)), float(getattr(before, name))

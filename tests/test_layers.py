@@ -61,9 +61,19 @@ def replaced_forward() -> nn.Module:
     return model
 
 
+def buffered(name: str) -> nn.Module:
+    layer = nn.Linear(2, 2)
+    tensor = getattr(layer, name).detach().clone()
+    delattr(layer, name)
+    layer.register_buffer(name, tensor)
+    return nn.Sequential(layer, nn.ReLU(), nn.Linear(2, 2))
+
+
 @pytest.mark.parametrize(
     "model",
     [
+        buffered("weight"),
+        buffered("bias"),
         Own(2, 2),
         Wrapped(),
         hooked(),

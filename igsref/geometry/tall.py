@@ -4,7 +4,7 @@ In memory: U from D, then Q from M U, as for wide factors (:mod:`igsref.geometry
 
 Streamed, with m² numbers and one block of rows: the triangle of D; from it R, and U = D_Π R⁻¹ row
 by row; the triangle of M U; from it T, and M U Π'T⁻¹ row by row; and since that is orthonormal only
-as far as T is well conditioned, once more the triangle of that.
+as far as T is well conditioned, the triangle of that, until it is near enough to I.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,11 +30,18 @@ from igsref.geometry.verify import (
 )
 from igsref.jacobian.rounding import estimate_rounding
 from igsref.jacobian.rows import jacobian_rows
-from igsref.linalg.equilibrate import Scales, equilibrate_, power_of_two_scale
+from igsref.linalg.equilibrate import (
+    Scales,
+    equilibrate_,
+    equilibrate_rows_,
+    power_of_two_scale,
+)
 from igsref.linalg.orthogonal import append_columns, pivoted_qr
 from igsref.linalg.range import Rows, Subspace, apply_blocks, find_range
 from igsref.problem import Problem
 
+_MOST_REPETITIONS = 4
+_NEARLY = 0.1
 _FEWEST = 8
 """Samples in a block: enough to tell noise from a derivative that is small somewhere."""
 
@@ -140,9 +147,7 @@ class _Source:
         """Row scales s, and rows of the scaled D."""
         for _, _, block in self.blocks(what, reached):
             block *= columns
-            scale = power_of_two_scale(torch.linalg.vector_norm(block, dim=1))
-            block *= scale[:, None]
-            yield scale, block
+            yield equilibrate_rows_(block), block
 
     def triangle(
         self, columns: Float64[Tensor, " params"]
@@ -181,9 +186,7 @@ class _Inner:
     def rows(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Iterator[Rows]:
         """Rows of K_Π, U, M, and of M U after some solves from the right."""
         problem, first = self.source.problem, 0
-        reached = (
-            "no value yet" if len(solves) < 2 else "the value may be known, its bracket is not"
-        )
+        reached = "no value yet" if len(solves) < 2 else "the range is known"
         for scale, block in self.source.scaled(self.scales.columns, what, reached):
             count = len(block) // problem.rows_per_sample
             root = problem.likelihood.root(problem.logits[first : first + count])
@@ -201,14 +204,23 @@ class _Inner:
         if len(self.outer) == 0:
             return Subspace(self.outer, self.outer, self.pivots, lambda: self.rows([], "rows"))
         _, first, order = pivoted_qr(self._triangle([], "blocks of samples, range"))
+        solves: list[Callable[[Tensor], Tensor]]
         solves = [lambda basis: _solved_right(first, basis[:, order])]
-        second = self._triangle(solves, "blocks of samples, orthonormal")
-        solves = [*solves, lambda basis: _solved_right(second, basis)]
-        return Subspace(
-            self.outer,
-            second @ first,
-            order,
-            lambda: self.rows(solves, "blocks of samples, projection"),
+        triangle = first
+        for _ in range(_MOST_REPETITIONS):
+            again = self._triangle(solves, "blocks of samples, orthonormal")
+            solves.append(partial(_solved_right, again))
+            triangle = again @ triangle
+            if _is_nearly_orthogonal(again):
+                return Subspace(
+                    self.outer,
+                    triangle,
+                    order,
+                    lambda: self.rows(solves, "blocks of samples, projection"),
+                )
+        raise ArithmeticError(
+            "a stream of samples finds no orthonormal basis of this factor, whose rows differ too "
+            "much in size; give a memory= that holds all of it"
         )
 
     def _triangle(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Tensor:
@@ -217,6 +229,13 @@ class _Inner:
             triangle = append_columns(triangle, rows.basis.mT)
         assert triangle is not None
         return triangle.mT
+
+
+def _is_nearly_orthogonal(triangle: Tensor) -> bool:
+    """Whether one solve with the triangle of a basis leaves it orthonormal to rounding."""
+    size = triangle.diagonal().abs()
+    off = (triangle - torch.diag(triangle.diagonal())).norm()
+    return bool((size.min() >= _NEARLY) & (size.max() <= 1 / _NEARLY) & (off <= 1))
 
 
 def _solved_right(triangle: Tensor, matrix: Tensor) -> Tensor:

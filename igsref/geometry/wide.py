@@ -36,7 +36,7 @@ from igsref.linalg.equilibrate import (
     Scales,
     equilibrate_,
     equilibrate_columns_,
-    power_of_two_scale,
+    equilibrate_rows_,
 )
 from igsref.linalg.orthogonal import append_columns, full_rank_margin
 from igsref.linalg.range import Space, Subspace, WholeSpace, find_range
@@ -95,8 +95,8 @@ def _first_pass(problem: Problem, ranges: Ranges) -> _Pass:
             columns.append(torch.where(own.noise, 0.0, scales.columns))
     assert triangle is not None and rounding is not None
     warn_of_no_derivative(triangle)
-    step = power_of_two_scale(torch.linalg.vector_norm(triangle, dim=1))
-    return _Pass(triangle * step[:, None], Scales(rows * step, torch.cat(columns)), rounding)
+    step = equilibrate_rows_(triangle)
+    return _Pass(triangle, Scales(rows * step, torch.cat(columns)), rounding)
 
 
 def _largest_entries(

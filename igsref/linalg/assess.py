@@ -20,8 +20,9 @@ from igsref.linalg.rounding import Gram, gamma, measured_product, product_roundi
 class Assessment:
     """What is known of the range of M (K + E) from a subspace, |E_j x| ≤ e_j ‖x‖ for every x.
 
-    Exactly, with A = M (K + E)_Π, R and T the subspace's triangles: B = A R⁻¹ Π' T⁻¹ has its
-    columns in the range; Q stands for B.
+    Exactly, with A = M (K + E)_Π and R, Π' of the subspace: B = A R⁻¹ Π' W has its columns in the
+    range, W the inverse of its triangle T *as computed* (any regular upper triangle would do);
+    Q stands for B.
 
     solving: g, (r,): R x = b counts as solved where |R x − b| ≤ g ‖x‖, row by row.
     weight: w, (n,): |A x − (computed M K_Π) x|_j + |A R⁻¹ s|_j ≤ w_j ‖x‖ for every x and every
@@ -40,7 +41,8 @@ class Assessment:
 
     def deviation(self) -> Float64[Tensor, " r"]:
         """δ_k ≥ ‖(B − Q)_{≤k}‖_F, rising."""
-        return self.drift.norm() * self.preimage.square().cumsum(dim=0).sqrt()
+        grown = 1 + gamma(8 * (len(self.drift) + len(self.preimage)))
+        return self.drift.norm() * self.preimage.square().cumsum(dim=0).sqrt() * grown
 
 
 def assess(space: Subspace, row_error: Float64[Tensor, " n"]) -> Assessment:
@@ -83,7 +85,7 @@ def is_nonsingular(
     product.diagonal().sub_(1.0)
     rounding = product_rounding(len(matrix)) * (inverse.norm(dim=1) * matrix.norm()).norm()
     size = product.norm() + rounding + (inverse.abs() @ row_error).norm()
-    return bool(size * (1 + gamma(8 * len(matrix))) < 1)
+    return bool(size * (1 + gamma(8 * len(matrix) ** 2)) < 1)
 
 
 def solve(
@@ -122,7 +124,7 @@ def _inner_gap(
 def _drift(rows: Rows, weight: Tensor, x: Tensor, preimage: Tensor) -> Float64[Tensor, " rows"]:
     """d: what is measured of A X − Q, and w."""
     gap = (measured_product(rows.columns, x) - rows.basis).abs()
-    return weight + (gap / preimage).amax(dim=1)
+    return weight + (gap / preimage).amax(dim=1) * (1 + gamma(8))
 
 
 def _solved(outer: Tensor, inverse: Tensor) -> Float64[Tensor, " r"]:
@@ -138,6 +140,7 @@ def _solved(outer: Tensor, inverse: Tensor) -> Float64[Tensor, " r"]:
         (outer / size[:, None]).norm() * (inverse * size).norm()
     )
     scaled = float((product * size / size[:, None]).norm()) + rounding
+    scaled *= 1 + gamma(8 * len(outer) ** 2)
     if not scaled < 1:
         return torch.full_like(size, torch.inf)
     return allowed + size * (scaled / (1 - scaled) * (allowed / size).norm())

@@ -21,6 +21,9 @@ def power_of_two_scale(norms: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     return torch.ldexp(torch.ones_like(norms), torch.where(norms > 0, -exponent, 0))
 
 
+_SQUARES_VANISH = 2.0**-500
+
+
 class Scales(NamedTuple):
     """matrix = diag(rows) · original · diag(columns), all of them powers of two."""
 
@@ -38,9 +41,7 @@ def equilibrate_(matrix: Float64[Tensor, "rows columns"]) -> Scales:
     columns = _scale_(matrix, power_of_two_scale(_peak(matrix)))
     for _ in range(2):
         columns *= _scale_(matrix, power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0)))
-        step = power_of_two_scale(torch.linalg.vector_norm(matrix, dim=1))
-        matrix *= step[:, None]
-        rows *= step
+        rows *= equilibrate_rows_(matrix)
     return Scales(rows, columns)
 
 
@@ -48,6 +49,23 @@ def equilibrate_columns_(matrix: Float64[Tensor, "rows columns"]) -> Float64[Ten
     """Scale columns in place to a largest entry near 1, then to a norm near 1; by what."""
     columns = _scale_(matrix, power_of_two_scale(_peak(matrix)))
     return columns * _scale_(matrix, power_of_two_scale(torch.linalg.vector_norm(matrix, dim=0)))
+
+
+def equilibrate_rows_(matrix: Float64[Tensor, "rows columns"]) -> Float64[Tensor, " rows"]:
+    """Scale rows in place to ½ ≤ norm < 1, or 0; by what.
+
+    Rows whose squares would vanish are first brought to a largest entry near 1.
+    """
+    norms = torch.linalg.vector_norm(matrix, dim=1)
+    rows = torch.ones_like(norms)
+    if bool((norms < _SQUARES_VANISH).any()):
+        peaks = torch.linalg.vector_norm(matrix, ord=torch.inf, dim=1)
+        rows = power_of_two_scale(peaks)
+        matrix *= rows[:, None]
+        norms = torch.linalg.vector_norm(matrix, dim=1)
+    step = power_of_two_scale(norms)
+    matrix *= step[:, None]
+    return rows * step
 
 
 def _peak(matrix: Tensor) -> Float64[Tensor, " columns"]:

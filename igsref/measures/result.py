@@ -154,8 +154,9 @@ class Result:
 
     def _saturation_text(self) -> str:
         if self.saturated:
+            how = f"shown, {self.grade}" if self.rank_lower == self.num_rows else "computed"
             return (
-                f"1, shown: full row rank by {self.margin:.1g} × the estimated rounding. "
+                f"1, {how}: full row rank by {self.margin:.1g} × the estimated rounding. "
                 "The IGS is a function of the losses alone"
             )
         return f"{self.saturation:.10g}, computed, not proven"

@@ -66,7 +66,7 @@ def test_other_errors_pass_as_they_are():
 
 PLACES = {
     "igsref.geometry.wide.jacobian_rows": "no value yet",
-    "igsref.geometry.verify.jacobian_rows": "the value is known, its bracket is not",
+    "igsref.geometry.verify.jacobian_rows": "the range is known, its certificate is not",
 }
 
 

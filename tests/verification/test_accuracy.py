@@ -6,8 +6,8 @@ And of its brackets: they contain the truth, however small the probabilities.
 import pytest
 
 from igsref.enclosure import GRADES
-from verification.accuracy import Comparison, compare, table
-from verification.brackets import bracket_table
+from verification.accuracy import Comparison, compare, known, measured, table
+from verification.brackets import bracket_table, bracketing
 from verification.networks import EXTREME_KINDS, KINDS
 
 SEEDS = range(38)
@@ -31,6 +31,19 @@ def drawn(request: pytest.FixtureRequest) -> list[Comparison]:
 def comparisons(drawn: list[Comparison]) -> list[Comparison]:
     """Those with p > 1e-12 or so."""
     return [comparison for comparison in drawn if comparison.kind in KINDS]
+
+
+def test_estimated_brackets_contain_the_truth_of_every_network(drawn, monkeypatch):
+    """The same networks as if no error of theirs could be proven."""
+    for route in ("wide", "tall"):
+        monkeypatch.setattr(f"igsref.geometry.{route}.is_verifiable", lambda problem: False)
+    brackets = []
+    for comparison in drawn:
+        network, exact, ceiling = known(comparison.kind, comparison.seed)
+        brackets.append(bracketing(network, measured(network), exact, ceiling))
+    assert {bracket.enclosure.grade for bracket in brackets} == {"estimated"}
+    assert len(brackets) >= 300
+    assert not [str(bracket) for bracket in brackets if bracket.outside]
 
 
 @pytest.mark.parametrize("grade", GRADES)
