@@ -40,7 +40,8 @@ class Plan:
     num_samples N, pool_size N_F, num_classes C, num_rows n of the reduced factor,
     num_parameters m. route: "dense", all of D at once, or "streamed": ``at_once`` columns of a wide
     factor at a time, or rows of a tall one.
-    bytes_needed: peak of the route, predicted. bytes_available: the budget.
+    bytes_needed: peak of the route, predicted (benchmarks/streamed.py saw 0.7 to 1.4 of it).
+    bytes_available: the budget.
     seconds: a guess of the order of magnitude, on two idle cores.
     """
 
