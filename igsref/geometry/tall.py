@@ -40,6 +40,7 @@ from igsref.linalg.orthogonal import append_columns, pivoted_qr
 from igsref.linalg.range import Rows, Subspace, apply_blocks, find_range
 from igsref.problem import Problem
 
+_NOTHING_YET = "no value yet"
 _MOST_REPETITIONS = 4
 _NEARLY = 0.1
 _FEWEST = 8
@@ -105,14 +106,17 @@ class _Source:
     problem: Problem
     samples_at_once: int
 
-    def blocks(self, what: str, reached: str) -> Iterator[tuple[Problem, Tensor, Tensor]]:
-        """Samples as a problem of their own, their contrast and rows of D; shown, stoppable."""
-        starts = range(0, self.problem.pool_size, self.samples_at_once)
-        with interruptible(what, len(starts), reached) as shown:
-            for start in shown(starts):
-                part = _part(self.problem, slice(start, start + self.samples_at_once))
-                contrast = part.likelihood.contrast(part.logits)
-                yield part, contrast, jacobian_rows(part, contrast)
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return -(-self.problem.pool_size // self.samples_at_once)
+
+    def blocks(self) -> Iterator[tuple[Problem, Tensor, Tensor]]:
+        """Samples as a problem of their own, their contrast and rows of D."""
+        for start in range(0, self.problem.pool_size, self.samples_at_once):
+            part = _part(self.problem, slice(start, start + self.samples_at_once))
+            contrast = part.likelihood.contrast(part.logits)
+            yield part, contrast, jacobian_rows(part, contrast)
 
     def scales(self) -> tuple[Float64[Tensor, " params"], float]:
         """Powers of two that bring columns to norm 1, 0 for noise; what rows are known to."""
@@ -120,16 +124,19 @@ class _Source:
         unit = self.problem.logits.new_ones(m)
         scale, square = unit, 0 * unit
         silent, empty = unit > 0, unit > 0
-        for part, contrast, block in self.blocks("blocks of samples, scales", "no value yet"):
-            check_rows(part, block, 0)
-            own = estimate_rounding(part, contrast, block)
-            zero = ~block.any(dim=0)
-            silent, empty = silent & (own.noise | zero), empty & zero
-            peak = torch.linalg.vector_norm(block, ord=torch.inf, dim=0)
-            # In one power of two for all blocks so far, squares neither overflow nor vanish.
-            both = power_of_two_scale(torch.maximum(peak, torch.where(square > 0, 0.5 / scale, 0)))
-            square = square * (both / scale).square() + (block * both).square().sum(dim=0)
-            scale = both
+        with interruptible("blocks of samples, scales", self.count, _NOTHING_YET) as shown:
+            for part, contrast, block in shown(self.blocks()):
+                check_rows(part, block, 0)
+                own = estimate_rounding(part, contrast, block)
+                zero = ~block.any(dim=0)
+                silent, empty = silent & (own.noise | zero), empty & zero
+                peak = torch.linalg.vector_norm(block, ord=torch.inf, dim=0)
+                # In one power of two for all blocks so far, squares neither overflow nor vanish.
+                both = power_of_two_scale(
+                    torch.maximum(peak, torch.where(square > 0, 0.5 / scale, 0))
+                )
+                square = square * (both / scale).square() + (block * both).square().sum(dim=0)
+                scale = both
         scale = scale * power_of_two_scale(square.sqrt())
         return torch.where(silent & ~empty, 0.0, scale), self._relative()
 
@@ -142,10 +149,10 @@ class _Source:
         return estimate_rounding(part, contrast, jacobian_rows(part, contrast)).relative
 
     def scaled(
-        self, columns: Tensor, what: str, reached: str
+        self, columns: Float64[Tensor, " params"]
     ) -> Iterator[tuple[Tensor, Float64[Tensor, "rows params"]]]:
         """Row scales s, and rows of the scaled D."""
-        for _, _, block in self.blocks(what, reached):
+        for _, _, block in self.blocks():
             block *= columns
             yield equilibrate_rows_(block), block
 
@@ -154,10 +161,11 @@ class _Source:
     ) -> tuple[Float64[Tensor, "params params"], Tensor, Tensor]:
         """R of the scaled D, its row scales, and the norms of its rows."""
         triangle, scales, norms = None, [], []
-        for scale, block in self.scaled(columns, "blocks of samples, triangle", "no value yet"):
-            triangle = append_columns(triangle, block.mT)
-            scales.append(scale)
-            norms.append(block.norm(dim=1))
+        with interruptible("blocks of samples, triangle", self.count, _NOTHING_YET) as shown:
+            for scale, block in shown(self.scaled(columns)):
+                triangle = append_columns(triangle, block.mT)
+                scales.append(scale)
+                norms.append(block.norm(dim=1))
         assert triangle is not None
         return triangle.mT, torch.cat(scales), torch.cat(norms)
 
@@ -183,11 +191,10 @@ class _Inner:
     pivots: Int64[Tensor, " r"]
     outer: Float64[Tensor, "r r"]
 
-    def rows(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Iterator[Rows]:
+    def rows(self, solves: list[Callable[[Tensor], Tensor]]) -> Iterator[Rows]:
         """Rows of K_Π, U, M, and of M U after some solves from the right."""
         problem, first = self.source.problem, 0
-        reached = "no value yet" if len(solves) < 2 else "the range is known"
-        for scale, block in self.source.scaled(self.scales.columns, what, reached):
+        for scale, block in self.source.scaled(self.scales.columns):
             count = len(block) // problem.rows_per_sample
             root = problem.likelihood.root(problem.logits[first : first + count])
             blocks = root / scale.view(count, 1, -1)
@@ -199,10 +206,16 @@ class _Inner:
             yield Rows(first, chosen, inner, basis, blocks)
             first += count
 
+    def shown_rows(self, solves: list[Callable[[Tensor], Tensor]]) -> Iterator[Rows]:
+        """The same, once the range is known."""
+        what = "blocks of samples, projection"
+        with interruptible(what, self.source.count, "the range is known") as shown:
+            yield from shown(self.rows(solves))
+
     def orthonormal(self) -> Subspace:
         """range(M U): T from the triangle of M U, then that of M U Π'T⁻¹."""
         if len(self.outer) == 0:
-            return Subspace(self.outer, self.outer, self.pivots, lambda: self.rows([], "rows"))
+            return Subspace(self.outer, self.outer, self.pivots, lambda: self.rows([]))
         _, first, order = pivoted_qr(self._triangle([], "blocks of samples, range"))
         solves: list[Callable[[Tensor], Tensor]]
         solves = [lambda basis: _solved_right(first, basis[:, order])]
@@ -216,7 +229,7 @@ class _Inner:
                     self.outer,
                     triangle,
                     order,
-                    lambda: self.rows(solves, "blocks of samples, projection"),
+                    lambda: self.shown_rows(solves),
                 )
         raise ArithmeticError(
             "a stream of samples finds no orthonormal basis of this factor, whose rows differ too "
@@ -225,8 +238,9 @@ class _Inner:
 
     def _triangle(self, solves: list[Callable[[Tensor], Tensor]], what: str) -> Tensor:
         triangle = None
-        for rows in self.rows(solves, what):
-            triangle = append_columns(triangle, rows.basis.mT)
+        with interruptible(what, self.source.count, _NOTHING_YET) as shown:
+            for rows in shown(self.rows(solves)):
+                triangle = append_columns(triangle, rows.basis.mT)
         assert triangle is not None
         return triangle.mT
 

@@ -137,11 +137,14 @@ def proven_row_error(problem: Problem, scales: Scales) -> Float64[Tensor, " rows
     contrast = problem.likelihood.contrast(problem.logits)
     squares = torch.zeros_like(scales.rows)
     start = 0
-    for tensor in problem.function.parameters.values():
-        stop = start + tensor.numel()
-        part, _ = restricted(problem, start, stop)
-        squares += _squared_error(part, contrast, scales.columns[start:stop])
-        start = stop
+    tensors = problem.function.parameters.values()
+    reached = "the range is known, its certificate is not"
+    with interruptible("tensors, errors of the rows", len(tensors), reached) as shown:
+        for tensor in shown(tensors):
+            stop = start + tensor.numel()
+            part, _ = restricted(problem, start, stop)
+            squares += _squared_error(part, contrast, scales.columns[start:stop])
+            start = stop
     return squares.sqrt() * scales.rows * (1 + gamma(8 * problem.num_parameters))
 
 

@@ -81,6 +81,11 @@ class Result:
             return 1.0
         return min(1.0, self.value / self.ceiling)
 
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether parameters were left out that may add to it: then the whole network's IGS is no smaller."""
+        return self.num_parameters < self.full_num_parameters and not self.saturated
+
     def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> Enclosure:
         """IGS_b (equation 7) for batches drawn uniformly, in closed form, with its enclosure.
 
@@ -176,7 +181,7 @@ class Result:
     def _parameters_text(self) -> str:
         if self.num_parameters == self.full_num_parameters:
             return f"{self.num_parameters} parameters"
-        bound = "the same for" if self.saturated else "a lower bound for"
+        bound = "a lower bound for" if self.is_lower_bound else "the same for"
         return (
             f"{self.num_parameters} of {self.full_num_parameters} parameters: "
             f"{bound} the whole network"

@@ -128,6 +128,7 @@ def test_a_subset_of_parameters_is_a_lower_bound():
     assert head.value < whole.value
     assert head.num_parameters < head.full_num_parameters == whole.num_parameters
     assert "lower bound for the whole network" in str(head)
+    assert (head.is_lower_bound, whole.is_lower_bound) == (True, False)
 
 
 @pytest.mark.parametrize("name", ["MLP with tanh", "MLP with gelu"])
