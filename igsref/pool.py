@@ -91,10 +91,10 @@ def _is_labelled(raw: Any) -> bool:
 
 def _check_like(part: Samples, like: Samples, number: int) -> None:
     expected, got = like.named_inputs(), part.named_inputs()
-    if list(expected) != list(got):
+    if (len(like.args), list(like.kwargs)) != (len(part.args), list(part.kwargs)):
         raise ValueError(
-            f"fisher_data must hold the inputs of data, {list(expected)}; batch {number} has "
-            f"{list(got)}"
+            f"fisher_data must hold the inputs of data, {list(expected)}, in the same form (a "
+            f"tensor or a tuple by position, a mapping by keyword); batch {number} has {list(got)}"
         )
     for name, value in got.items():
         if not isinstance(value, Tensor):

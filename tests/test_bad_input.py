@@ -644,7 +644,7 @@ POOL = {
     "of another name": (
         measured(fisher_data={"z": X}),
         VALUE,
-        r"fisher_data must hold the inputs of data, \['x'\]; batch 0 has \['z'\]",
+        r"fisher_data must hold the inputs of data, \['x'\], in the same.*; batch 0 has \['z'\]",
     ),
     "a labelled pair": (
         measured(fisher_data=(X, Y)),

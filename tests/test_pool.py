@@ -185,17 +185,17 @@ MISTAKES = {
     "another name": (
         {"fisher_data": {"tokens": POOL}},
         ValueError,
-        r"must hold the inputs of data, \['x'\]; batch 0 has \['tokens'\]",
+        r"must hold the inputs of data, \['x'\], in .*; batch 0 has \['tokens'\]",
     ),
     "a pair": (
         {"fisher_data": (POOL, ASIDE)},
         ValueError,
-        r"must hold the inputs of data, \['x'\]; batch 0 has \['x\[0\]', 'x\[1\]'\]",
+        r"must hold the inputs of data, \['x'\], in .*; batch 0 has \['x\[0\]', 'x\[1\]'\]",
     ),
     "labels alone": (
         {"fisher_data": [{"labels": ASIDE}]},
         ValueError,
-        r"must hold the inputs of data, \['x'\]; batch 0 has \[\]",
+        r"must hold the inputs of data, \['x'\], in .*; batch 0 has \[\]",
     ),
     "another shape": (
         {"fisher_data": [POOL, POOL[:, :2]]},

@@ -83,7 +83,7 @@ class Result:
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether parameters were left out that may add to it: then the whole network's IGS is no smaller."""
+        """Whether parameters were left out whose columns may add to the IGS."""
         return self.num_parameters < self.full_num_parameters and not self.saturated
 
     def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> Enclosure:
@@ -144,7 +144,7 @@ class Result:
     def __str__(self) -> str:
         lines = [
             f"IGS                {self.value:.10g}  (estimated rounding {self.rounding_error:.0e})",
-            f"bracket            [{self.lower:.10g}, {self.upper:.10g}], {self.grade}",
+            f"bracket            [{self.lower:.10g}, {self.upper:.10g}], {self._grade_text()}",
             f"IGS / N            {self.value / self.num_samples:.6g}",
             f"ceiling            {self.ceiling:.10g}",
             f"saturation         {self._saturation_text()}",
@@ -164,12 +164,20 @@ class Result:
                 f"1, {how}: full row rank by {self.margin:.1g} × the estimated rounding. "
                 "The IGS is a function of the losses alone"
             )
-        return f"{self.saturation:.10g}, computed, not proven"
+        return f"{self.saturation:.10g} (full row rank not shown)"
+
+    def _grade_text(self) -> str:
+        """The grade, and what it was given."""
+        trusted = self.rank_source == "rank_bound"
+        return f"{self.grade}, given rank_bound={self.rank_upper}" if trusted else self.grade
 
     def _rank_text(self) -> str:
-        unclear = "" if self.clear_rank else ", unclear: the spectrum runs into rounding"
+        unclear = "" if self.clear_rank else "; unclear: the spectrum runs into rounding"
+        known = f"between {self.rank_lower} and {self.rank_upper}, the upper end by"
+        if self.rank_lower == self.rank_upper:
+            known = f"exactly {self.rank_lower} ({self.grade}), by"
         return (
-            f"{self.rank}, exactly {self.rank_lower} to {self.rank_upper} by {self.rank_source} "
+            f"{self.rank}, {known} {self.rank_source} "
             f"({self.num_rows} rows, {self._parameters_text()}){unclear}"
         )
 

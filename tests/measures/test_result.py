@@ -53,7 +53,7 @@ def test_report_names_what_a_reader_needs(result):
     text = str(result)
     for word in ("IGS", "IGS / N", "ceiling", "saturation", "rank", "training loss", "heaviest"):
         assert word in text
-    assert "not proven" in text
+    assert "not shown" in text
 
 
 def test_report_says_that_saturation_is_shown():
