@@ -193,7 +193,7 @@ def _problem(
     _check_device(function, labelled)
     _check_inputs(labelled)
     samples, rows = pooled(labelled, fisher_data, members)
-    _check_inputs(samples)
+    _check_inputs(samples, " of fisher_data")
     samples = _cast_samples(samples, torch.float64)
 
     def check_first(part: Tensor) -> None:
@@ -372,7 +372,7 @@ def _check_device(function: LogitFunction, samples: Samples) -> None:
             )
 
 
-def _check_inputs(samples: Samples) -> None:
+def _check_inputs(samples: Samples, where: str = "") -> None:
     """Inputs are real, and finite."""
     for name, value in samples.named_inputs().items():
         if value.is_complex():
@@ -381,9 +381,9 @@ def _check_inputs(samples: Samples) -> None:
             continue
         bad = (~torch.isfinite(value)).nonzero()
         if bad.numel():
-            where = bad[0].tolist()
+            place = bad[0].tolist()
             raise ValueError(
-                f"inputs must be finite; {name}{where} is {value[*where].item()} "
+                f"inputs must be finite; {name}{place}{where} is {value[*place].item()} "
                 f"({len(bad)} of {value.numel()} are not)"
             )
 

@@ -295,7 +295,7 @@ def test_a_second_input_that_differs_is_named():
 def test_an_input_of_the_pool_that_is_not_finite_is_named(value):
     pool = POOL.clone()
     pool[5, 2] = value
-    with pytest.raises(ValueError, match=rf"inputs must be finite; x\[5, 2\] is {value}"):
+    with pytest.raises(ValueError, match=rf"x\[5, 2\] of fisher_data is {value}"):
         igsref.exact_igs(model(), (X, Y), fisher_data=pool)
 
 

@@ -20,8 +20,11 @@ SETTLED = 1e-12
 RIGHT = 1e-9
 
 
-def inflate_row_errors(patch: pytest.MonkeyPatch, factor: float) -> None:
-    """Multiply the bounds, proven or estimated, on which every certificate of a space rests."""
+def inflate_errors(patch: pytest.MonkeyPatch, factor: float) -> None:
+    """Multiply the bounds, proven or estimated, of the errors of rows and logits."""
+    for name in ("logit_error", "estimate_logit_error"):
+        bound = getattr(verify, name)
+        patch.setattr(verify, name, lambda problem, bound=bound: factor * bound(problem))
     assess, is_nonsingular = verify.assess, verify.is_nonsingular
     patch.setattr(verify, "assess", lambda space, error: assess(space, factor * error))
     patch.setattr(
@@ -36,13 +39,13 @@ def inflated(kind: str, seed: int) -> list[Bracketing]:
     found = []
     for factor in FACTORS:
         with pytest.MonkeyPatch.context() as patch:
-            inflate_row_errors(patch, factor)
+            inflate_errors(patch, factor)
             found.append(compare(kind, seed).bracket)
     return found
 
 
 @pytest.mark.parametrize("kind", KINDS + EXTREME_KINDS)
-def test_larger_row_errors_widen_the_bracket_and_never_lose_the_truth(kind):
+def test_larger_errors_widen_the_bracket_and_never_lose_the_truth(kind):
     for seed in SEEDS:
         brackets = inflated(kind, seed)
         assert not [str(bracket) for bracket in brackets if bracket.outside]
@@ -51,7 +54,7 @@ def test_larger_row_errors_widen_the_bracket_and_never_lose_the_truth(kind):
             assert wide.enclosure.upper >= narrow.enclosure.upper * (1 - SETTLED)
 
 
-def test_row_errors_a_billion_times_larger_are_felt():
+def test_errors_a_billion_times_larger_are_felt():
     narrow, *_, wide = inflated("duplicated", 0)
     assert wide.enclosure.width > 1e3 * narrow.enclosure.width
 
