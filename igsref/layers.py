@@ -25,19 +25,21 @@ def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
     """The layers of a (nested) ``nn.Sequential`` or of a single layer; None for anything else.
 
     None too where something but the layers takes part: hooks, a subclass with its own forward,
-    parametrisations, tensors under other names than weight and bias, buffers in their places.
+    parametrisations, tensors under other names than weight and bias or that have none.
     """
-    first = {id(tensor): name for name, tensor in model.named_parameters()}
+    tensors = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    first = {id(tensor): name for name, tensor in tensors.items()}
     layers = []
     for module in _leaves(model):
         if module is None or _has_hooks(module):
             return None
-        own = {name: first[id(tensor)] for name, tensor in module.named_parameters(recurse=False)}
-        if not set(own) <= {"weight", "bias"} or type(module).__module__.split(".")[0] != "torch":
+        held = {name for name, _ in module.named_parameters(recurse=False)}
+        if not held <= {"weight", "bias"} or type(module).__module__.split(".")[0] != "torch":
             return None
-        if any(getattr(module, name, None) is not None for name in {"weight", "bias"} - set(own)):
+        own = [getattr(module, name, None) for name in ("weight", "bias")]
+        if any(tensor is not None and id(tensor) not in first for tensor in own):
             return None
-        layers.append(Layer(module, own.get("weight"), own.get("bias")))
+        layers.append(Layer(module, *(None if t is None else first[id(t)] for t in own)))
     return tuple(layers)
 
 

@@ -72,8 +72,6 @@ def buffered(name: str) -> nn.Module:
 @pytest.mark.parametrize(
     "model",
     [
-        buffered("weight"),
-        buffered("bias"),
         Own(2, 2),
         Wrapped(),
         hooked(),
@@ -93,3 +91,11 @@ def test_a_logit_function_knows_its_layers_unless_the_logits_are_picked():
     assert logit_function(model, logits=lambda output: 2 * output).layers is None
     params = {"w": torch.ones(2)}
     assert logit_function((lambda theta, x: x * theta["w"], params)).layers is None
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_buffer_in_the_place_of_a_parameter_is_named(name):
+    function = logit_function(buffered(name))
+    assert function.layers is not None
+    assert (function.layers[0].weight, function.layers[0].bias) == ("0.weight", "0.bias")
+    assert f"0.{name}" in function.constants

@@ -282,11 +282,11 @@ def frozen(model: nn.Sequential, *names: str) -> nn.Sequential:
 
 
 def with_constant_bias() -> nn.Sequential:
-    """A first bias that is a tensor, not a parameter."""
+    """A first bias that is a buffer, not a parameter."""
     model = perceptron(2, 3, 3)
     bias = torch.tensor([0.5, -0.25, 1.0], dtype=torch.float64)
-    model[0].register_parameter("bias", None)
-    object.__setattr__(model[0], "bias", bias)
+    del model[0].bias
+    model[0].register_buffer("bias", bias)
     return model
 
 
