@@ -670,7 +670,7 @@ POOL = {
     "NaN in it": (
         measured(fisher_data=changed(X, (2, 1), NAN)),
         VALUE,
-        r"inputs must be finite; x\[2, 1\] is nan",
+        r"inputs must be finite; x\[2, 1\] of fisher_data is nan",
     ),
     "members of none": (
         measured(members=torch.arange(8)),
