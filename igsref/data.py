@@ -44,6 +44,12 @@ class Samples:
         return {**positional, **self.kwargs}
 
 
+def bitwise_rows(values: Iterable[Tensor]) -> list[bytes]:
+    """Entry i of all tensors together, bit for bit: 0.0 and −0.0 differ, a network may tell."""
+    parts = [value.unsqueeze(-1).flatten(1).contiguous().view(torch.uint8) for value in values]
+    return [row.tobytes() for row in torch.cat(parts, dim=1).cpu().numpy()]
+
+
 def is_one_shot(data: Any) -> bool:
     """Whether data is an iterator that can be read only once."""
     return isinstance(data, Iterator)

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from igsref.data import Samples, batch_inputs
+from igsref.data import Samples, batch_inputs, bitwise_rows
 from igsref.randomness import preserved_random_state
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -48,15 +48,9 @@ def pooled(
 
 def multiplicity(samples: Samples, members: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
     """How often the input of each member is in the pool, bit for bit."""
-    whole = torch.cat([_bytes(value) for value in samples.named_inputs().values()], dim=1)
-    rows = [row.tobytes() for row in whole.numpy()]
+    rows = bitwise_rows(samples.named_inputs().values())
     counts = Counter(rows)
     return torch.tensor([counts[rows[i]] for i in members.tolist()], dtype=torch.int64)
-
-
-def _bytes(value: Tensor) -> Tensor:
-    flat = value.detach().cpu().reshape(len(value), -1).contiguous()
-    return flat.unsqueeze(-1).view(torch.uint8).flatten(1)
 
 
 def _collected(fisher_data: Any, like: Samples) -> Samples:

@@ -1,5 +1,7 @@
 """What the tests assert of results, with messages that say what was compared."""
 
+import torch
+
 from igsref import Result
 
 FLOAT_AGREEMENT = 1e-10
@@ -20,6 +22,13 @@ def assert_same_igs(before: Result, after: Result, *, agreement: float = FLOAT_A
             f"{name} moved from {expected!r} to {got!r}, by {abs(got - expected):.3g}; "
             f"allowed {allowed:.3g}"
         )
+
+
+def assert_same_bits(before: Result, after: Result) -> None:
+    """IGS and G with their ends, rank, ceiling and terms are equal bit for bit."""
+    for name in ("enclosure", "full_batch", "rank", "ceiling"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert torch.equal(after.per_sample, before.per_sample)
 
 
 def assert_in_order(result: Result) -> None:

@@ -26,6 +26,15 @@ def apply_root(
     return (root @ blocks).view_as(matrix)
 
 
+def scaled_root(
+    problem: Problem, scales: Float64[Tensor, " rows"], first: int = 0
+) -> Float64[Tensor, "samples height height"]:
+    """L_iᵀ S⁻¹ of the inputs from ``first`` on, S the scales of their rows: A = L S⁻¹ (S D)."""
+    count = len(scales) // problem.rows_per_sample
+    root = problem.likelihood.root(problem.logits[first : first + count])
+    return root / scales.view(count, 1, -1)
+
+
 def reduced_factor(problem: Problem) -> Float64[Tensor, "rows params"]:
     """A = blockdiag(L_iᵀ) D, (N·R, m); g_i = v_iᵀ A_i and F = AᵀA/N."""
     return apply_root(problem, differences(problem))

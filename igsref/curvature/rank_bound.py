@@ -46,10 +46,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from igsref.data import bitwise_rows
 from igsref.layers import Layer
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian
 from igsref.problem import Problem
@@ -103,9 +103,10 @@ def rank_bound(problem: Problem) -> RankBound:
     >>> rank_bound(as_problem(model, data))  # 33 parameters, 5 units, 5 + 1 shifts
     RankBound(value=22, source='symmetries of the network')
     """
+    inputs = problem.samples.named_inputs().values()
     bounds = [
         RankBound(problem.num_rows, "rows"),
-        RankBound(_distinct_inputs(problem) * _height(problem), "distinct inputs"),
+        RankBound(_distinct(*inputs) * _height(problem), "distinct inputs"),
         RankBound(problem.num_parameters, "parameters"),
     ]
     if problem.function.layers is not None:
@@ -115,18 +116,9 @@ def rank_bound(problem: Problem) -> RankBound:
     return min(bounds, key=lambda bound: bound.value)
 
 
-def _distinct_inputs(problem: Problem) -> int:
-    inputs = problem.samples.named_inputs().values()
-    return _distinct(torch.cat([_bytes(value) for value in inputs], dim=1))
-
-
-def _distinct(rows: Shaped[Tensor, "rows columns"]) -> int:
-    """How many rows differ in a bit; 0.0 and −0.0 do: a network may tell them apart."""
-    return len({row.tobytes() for row in _bytes(rows).cpu().numpy()})
-
-
-def _bytes(value: Shaped[Tensor, "rows *_"]) -> Shaped[Tensor, "rows bytes"]:
-    return value.unsqueeze(-1).flatten(1).contiguous().view(torch.uint8)
+def _distinct(*values: Shaped[Tensor, "rows *_"]) -> int:
+    """How many rows of all of these together differ in a bit."""
+    return len(set(bitwise_rows(values)))
 
 
 def _height(problem: Problem) -> int:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from igsref.curvature.factor import differences
+from igsref.curvature.factor import differences, scaled_root
 from igsref.curvature.rank_bound import rank_bound
 from igsref.data import Samples
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
@@ -57,10 +57,7 @@ def tall_geometry(problem: Problem, route: str) -> Geometry:
     matrix[:, rounding.noise] = 0.0
     scales = equilibrate_(matrix)
     error = estimated_row_error(rounding.relative, matrix)
-    root = problem.likelihood.root(problem.logits)
-    space, sizes = find_range(
-        matrix, root / scales.rows.view(len(root), 1, -1), float(error.norm())
-    )
+    space, sizes = find_range(matrix, scaled_root(problem, scales.rows), float(error.norm()))
     kept = Scales(scales.rows, torch.where(rounding.noise, 0.0, scales.columns))
     return _geometry(problem, space, sizes, error, kept, route)
 
@@ -195,16 +192,14 @@ class _Inner:
         """Rows of K_Π, U, M, and of M U after some solves from the right."""
         problem, first = self.source.problem, 0
         for scale, block in self.source.scaled(self.scales.columns):
-            count = len(block) // problem.rows_per_sample
-            root = problem.likelihood.root(problem.logits[first : first + count])
-            blocks = root / scale.view(count, 1, -1)
+            blocks = scaled_root(problem, scale, first)
             chosen = block[:, self.pivots]
             inner = torch.linalg.solve_triangular(self.outer, chosen, upper=True, left=False)
             basis = apply_blocks(blocks, inner)
             for solve in solves:
                 basis = solve(basis)
             yield Rows(first, chosen, inner, basis, blocks)
-            first += count
+            first += len(blocks)
 
     def shown_rows(self, solves: list[Callable[[Tensor], Tensor]]) -> Iterator[Rows]:
         """The same, once the range is known."""

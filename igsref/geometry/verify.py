@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.curvature.factor import scaled_root
 from igsref.geometry.geometry import Certificate
 from igsref.geometry.progress import interruptible
 from igsref.jacobian.columns import restricted
@@ -71,9 +72,7 @@ def verified_wide(
         return Certificate(False, None, logit_error(problem), "verified")
     else:
         known = compressed(problem, ranges, scales, _coefficients(triangle, space))
-    root = problem.likelihood.root(problem.logits)
-    blocks = root / scales.rows.view(len(root), 1, -1)
-    found, _ = find_range(known.matrix, blocks, cut)
+    found, _ = find_range(known.matrix, scaled_root(problem, scales.rows), cut)
     return verified_certificate(problem, found, known.row_error)
 
 

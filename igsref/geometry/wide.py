@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.curvature.factor import scaled_root
 from igsref.curvature.rank_bound import rank_bound
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
@@ -55,8 +56,7 @@ def wide_geometry(problem: Problem, ranges: Ranges, route: str) -> Geometry:
     found: Subspace | None = None
     clear = True
     if margin <= 1:
-        root = problem.likelihood.root(problem.logits)
-        found, sizes = find_range(triangle, root / scales.rows.view(len(root), 1, -1), cut)
+        found, sizes = find_range(triangle, scaled_root(problem, scales.rows), cut)
         clear = is_clear(sizes, cut)
     space: Space = WholeSpace(len(triangle)) if found is None else found
     certify = partial(estimated_certificate, problem, found, error)

@@ -16,7 +16,7 @@ from torch import nn
 import igsref
 from igsref.transforms.reparametrize import reparametrize_linearly
 from igsref.transforms.symmetries import hidden_widths, permute_nodes, scale_layers, scale_nodes
-from tests.assertions import assert_in_order, assert_same_igs
+from tests.assertions import assert_in_order, assert_same_bits, assert_same_igs
 from tests.strategies import SEEDS, gaussian, mlp, relu_networks
 
 CASES = settings(max_examples=50, deadline=None)
@@ -50,13 +50,7 @@ def test_node_scaling_by_powers_of_two_changes_no_bit(network, seed):
         scale_nodes(model, node_factors(model, seed, powers_of_two=True)), (x, y)
     )
     assert_in_order(after)
-    assert (after.value, after.full_batch, after.rank, after.ceiling) == (
-        before.value,
-        before.full_batch,
-        before.rank,
-        before.ceiling,
-    )
-    assert torch.equal(after.per_sample, before.per_sample)
+    assert_same_bits(before, after)
 
 
 @CASES
