@@ -97,6 +97,7 @@ def rank_bound(problem: Problem) -> RankBound:
 
     Of a model that is no ``nn.Sequential`` only the first three are known.
 
+    >>> import torch
     >>> from igsref import as_problem
     >>> model = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
     >>> data = (torch.arange(60.0).view(30, 2) / 60, torch.zeros(30).long())
