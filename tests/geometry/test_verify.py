@@ -1,5 +1,7 @@
 """Certificates: proven against exact arithmetic, estimated where there is no proof."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from flint import arb, ctx
@@ -200,3 +202,10 @@ def test_nothing_is_assessed_where_nothing_was_found():
     certificate = geometry.certificate
     assert (certificate.full, certificate.assessment) == (False, None)
     assert certificate.grade == "verified"
+
+
+def test_off_the_cpu_nothing_is_verified():
+    """Its kernels for convolutions and products are not known to be sums of products."""
+    problem = igsref.as_problem(mlp(0, [2, 3, 3], nn.Tanh), (gaussian(1, 4, 2), classes(2, 4, 3)))
+    assert is_verifiable(problem)
+    assert not is_verifiable(replace(problem, logits=problem.logits.to("meta")))

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igsref.linalg.equilibrate import equilibrate_, power_of_two_scale
+from igsref.linalg.equilibrate import equilibrate_, equilibrate_rows_, power_of_two_scale
 from tests.strategies import SEEDS, gaussian
 
 POWERS = st.integers(-200, 200)
@@ -41,3 +41,13 @@ def test_zero_rows_and_columns_stay_zero():
     scales = equilibrate_(matrix)
     assert torch.equal(matrix, torch.tensor([[0.0, 0.75], [0.0, 0.0]], dtype=torch.float64))
     assert scales.rows.tolist() == [1.0, 1.0]
+
+
+@given(seed=SEEDS, powers=st.lists(st.integers(-400, 400), min_size=4, max_size=4))
+def test_rows_whose_squares_vanish_are_equilibrated_too(seed, powers):
+    original = gaussian(seed, 4, 3) * 2.0 ** torch.tensor(powers, dtype=torch.float64)[:, None]
+    matrix = original / 2.0**400
+    scales = equilibrate_rows_(matrix)
+    norms = matrix.norm(dim=1)
+    assert bool(((norms >= 0.5) & (norms < 1)).all())
+    assert torch.equal(scales.frexp().mantissa, torch.full_like(scales, 0.5))
