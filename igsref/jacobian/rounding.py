@@ -27,6 +27,13 @@ _SAFETY = 8.0
 _PROBES = 8
 _NO_DIGIT_LEFT = 0.1
 _SMALL_IN_ITS_ROW = 1e-8
+_CONFIRMATIONS = 4
+_SHAKE = 2.0**-44
+_BEYOND_DOUBT = 1e-3
+"""Noise comes in multiples of a last place and may stay as it is for one choice of signs; on a
+sample where an attention layer puts all its weight on one token it stays for every choice. So a
+column that could be noise must change by less than a thousandth over all samples seen, and hold
+still under four more choices, and under changes of 512u, which leave no last place where it was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +89,22 @@ def estimate_rounding(
     noise = torch.zeros_like(suspect)
     chosen = torch.linspace(0, problem.pool_size - 1, _PROBES).long().unique()
     first, probed = None, torch.zeros(problem.pool_size, dtype=torch.bool)
+    sizes, changes = torch.zeros_like(scale), torch.zeros_like(scale)
     while chosen.numel():
         probed[chosen] = True
         here, change = _changes(perturbed, cotangents, rows, chosen, columns)
-        suspect &= ~_carries_digits(here * scale, change * scale)
+        beside = here.abs().amax(dim=1) if largest is None else largest(chosen)
+        known = suspect & _carries_digits(here * scale, change * scale)
+        sizes = sizes + (here * scale).square().sum(dim=0)
+        changes = changes + (change * scale).square().sum(dim=0)
+        doubtful = known & _is_small(here, beside)
+        if bool(doubtful.any()):
+            again = _confirmed(problem, seed, cotangents, rows, chosen, columns, scale)
+            known &= ~doubtful | (again & (changes <= _BEYOND_DOUBT**2 * sizes))
+        suspect &= ~known
         if first is None:
             first = _squares(here * scale, change * scale, ~suspect)
-        if bool(suspect.any()):
-            beside = here.abs().amax(dim=1) if largest is None else largest(chosen)
-            noise |= suspect & _is_small(change, beside)
+        noise |= suspect & _is_small(change, beside)
         chosen = _next_samples(peak_row // height, suspect, probed)
     assert first is not None
     return Rounding(noise & suspect, *first)
@@ -111,9 +125,9 @@ def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
     return (2.0 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)
 
 
-def _perturbed(problem: Problem, seed: int) -> list[Problem]:
-    """The problem with parameters, constants and inputs moved by 2u, up and down."""
-    return [_moved(problem, sign * 2 * _UNIT, seed) for sign in (1.0, -1.0)]
+def _perturbed(problem: Problem, seed: int, size: float = 2 * _UNIT) -> list[Problem]:
+    """The problem with parameters, constants and inputs moved by ``size``, up and down."""
+    return [_moved(problem, sign * size, seed) for sign in (1.0, -1.0)]
 
 
 def _moved(problem: Problem, size: float, seed: int) -> Problem:
@@ -157,16 +171,34 @@ def _changes(
     return here, torch.minimum(up, down)
 
 
+def _confirmed(
+    problem: Problem,
+    seed: int,
+    cotangents: Tensor,
+    rows: Tensor,
+    chosen: Tensor,
+    columns: slice | None,
+    scale: Tensor,
+) -> Bool[Tensor, " params"]:
+    """Columns that carry digits on the chosen samples whatever the perturbation."""
+    known = torch.ones_like(scale, dtype=torch.bool)
+    for other in range(1, _CONFIRMATIONS + 1):
+        perturbed = _perturbed(problem, seed + other, _SHAKE)
+        here, change = _changes(perturbed, cotangents, rows, chosen, columns)
+        known &= _carries_digits(here * scale, change * scale)
+    return known
+
+
 def _carries_digits(here: Tensor, change: Tensor) -> Tensor:
     """Columns, scaled to a peak near 1, that are large on these rows and hardly change."""
     size = here.norm(dim=0)
     return (change.norm(dim=0) <= _NO_DIGIT_LEFT * size) & (size >= _NO_DIGIT_LEFT)
 
 
-def _is_small(change: Tensor, largest: Tensor) -> Tensor:
-    """Columns whose change is what rounding can do: tiny beside the row it stands in."""
-    small = change <= _SMALL_IN_ITS_ROW * largest[:, None]
-    return ((change > 0) & small).any(dim=0) & small.all(dim=0)
+def _is_small(entries: Tensor, largest: Tensor) -> Tensor:
+    """Columns with no more than rounding can do: not 0, and tiny beside the rows they stand in."""
+    small = entries.abs() <= _SMALL_IN_ITS_ROW * largest[:, None]
+    return ((entries != 0) & small).any(dim=0) & small.all(dim=0)
 
 
 def _squares(here: Tensor, change: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

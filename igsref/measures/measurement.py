@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["computed", "sampled", "maximised", "bounded"]
+Kind = Literal["computed", "enclosed", "sampled", "maximised", "bounded"]
 """What ``uncertainty`` is. computed: 0, the formula is evaluated and nothing but rounding enters.
-sampled: one standard error of a mean. maximised: the value is a lower bound of a maximum; the
-spread of what several starts found. bounded: the exact optimum is within it, proven."""
+enclosed: the exact number is within it, as far as the grade of the bracket says. sampled: one
+standard error of a mean. maximised: the value is a lower bound of a maximum; the spread of what
+several starts found. bounded: the exact optimum is within it, proven."""
 
 Invariance = Literal[
     "layer scaling",

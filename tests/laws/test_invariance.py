@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import igsref
-from igsref.transforms.reparametrize import reparametrize_linearly
+from igsref.transforms.bijections import DenseLinear, invert
+from igsref.transforms.reparametrize import reparametrize
 from igsref.transforms.symmetries import hidden_widths, permute_nodes, scale_layers, scale_nodes
 from tests.assertions import assert_in_order, assert_same_bits, assert_same_igs
 from tests.strategies import SEEDS, gaussian, mlp, relu_networks
@@ -99,9 +100,10 @@ def test_linear_reparametrization_invariance(seed, samples, smooth):
     orthogonal = torch.linalg.qr(gaussian(seed + 2, m, m)).Q
     stretch = 2.0 ** (torch.arange(m) % 7 - 3.0)
     before = igsref.exact_igs(model, (x, y))
-    after = igsref.exact_igs(reparametrize_linearly(model, orthogonal * stretch), (x, y))
-    # T⁻¹θ and T(T⁻¹θ) round θ to about √m·κ(T)·u, κ = 2⁶; the stated rounding is for 2u of θ,
-    # times a safety of 8 that covers √m.
+    moved = reparametrize(model, invert(DenseLinear(orthogonal * stretch)))
+    after = igsref.exact_igs(moved, (x, y))
+    # θ is the same to the bit; its rows times T are rounded to about √m·κ(T)·u, κ = 2⁶; the
+    # stated rounding is for 2u of θ, times a safety of 8 that covers √m.
     allowed = 1e-10 * before.value + 2**6 * (before.rounding_error + after.rounding_error)
     assert abs(after.value - before.value) <= allowed
     assert after.ceiling == pytest.approx(before.ceiling, rel=1e-12 * m)

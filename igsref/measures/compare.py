@@ -1,0 +1,155 @@
+"""Many measures of one network, from one geometry and one Hessian, as a table."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Unpack
+
+from igsref.geometry.access import as_geometry
+from igsref.geometry.geometry import Geometry
+from igsref.measures.igs import exact_igs
+from igsref.measures.measurement import Measure, Measurement
+from igsref.measures.registry import MEASURES, find_measure, igs_of
+from igsref.measures.result import Result
+from igsref.problem import Problem, ProblemOptions, as_problem
+
+_OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
+    "IGS": igs_of,
+    "IGS/N": lambda result: _scaled(igs_of(result), 1 / result.num_samples),
+    "IGS ceiling": lambda result: Measurement(result.ceiling, kind="enclosed"),
+    "training loss": lambda result: Measurement(result.loss),
+}
+"""What one result holds already."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Measures of one network. result: of the IGS, if it was asked for.
+
+    measurements: name → value with uncertainty. refused: name → why it is not defined here.
+    """
+
+    result: Result | None
+    measurements: dict[str, Measurement]
+    refused: dict[str, str]
+
+    def __getitem__(self, name: str) -> Measurement:
+        return self.measurements[name]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Name → value, uncertainty, kind; plain Python values."""
+        return {name: asdict(measured) for name, measured in self.measurements.items()}
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json.dumps(self.to_dict())
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row a measure. Raises ImportError without pandas."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(self.to_dict(), orient="index")
+
+    def __str__(self) -> str:
+        return side_by_side({"value": self})
+
+
+def compare(
+    model: Any,
+    data: Any = None,
+    *,
+    measures: Sequence[str | Measure] | None = None,
+    memory: int | None = None,
+    **options: Unpack[ProblemOptions],
+) -> Comparison:
+    """Chosen measures of a model on data; what several of them need is computed once.
+
+    measures: names in ``igsref.MEASURES``, "IGS/N", "IGS ceiling", "training loss", or Measures of
+        your own. All of them unless given; then those that are not defined for this network are
+        listed with the reason. A measure that was asked for by name raises it.
+    memory, options: as for :func:`igsref.exact_igs`.
+
+    Raises TypeError or ValueError for a measure that there is not, and what the measures raise.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 3)
+    >>> data = torch.eye(2), torch.tensor([0, 1])
+    >>> list(compare(model, data, measures=["IGS", "IGS/N"]).measurements)
+    ['IGS', 'IGS/N']
+    """
+    chosen = _chosen(measures)
+    held: Geometry | Problem = (
+        as_geometry(model, data, memory=memory, **options)
+        if isinstance(model, Geometry) or any(name in _OF_THE_RESULT for name in chosen)
+        else as_problem(model, data, **options)
+    )
+    result = None
+    if any(name in _OF_THE_RESULT for name in chosen):
+        result = exact_igs(held)
+    measurements: dict[str, Measurement] = {}
+    refused: dict[str, str] = {}
+    for name, measure in chosen.items():
+        if measure is None:
+            assert result is not None
+            measurements[name] = _OF_THE_RESULT[name](result)
+            continue
+        try:
+            measurements[name] = measure.compute(held)
+        except (TypeError, ValueError) as error:
+            if measures is not None:
+                raise
+            refused[name] = str(error)
+    return Comparison(result, measurements, refused)
+
+
+def _chosen(measures: Sequence[str | Measure] | None) -> dict[str, Measure | None]:
+    """Name → measure, None for what the result holds."""
+    if measures is None:
+        return {name: None for name in _OF_THE_RESULT} | {
+            name: measure for name, measure in MEASURES.items() if name not in _OF_THE_RESULT
+        }
+    if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
+        raise TypeError(f"measures must be a non-empty list of names or Measures; got {measures!r}")
+    named: dict[str, Measure | None] = {}
+    for measure in measures:
+        if isinstance(measure, str) and measure in _OF_THE_RESULT:
+            named[measure] = None
+        else:
+            found = find_measure(measure)
+            named[found.name] = found
+    return named
+
+
+def _scaled(measured: Measurement, factor: float) -> Measurement:
+    return Measurement(factor * measured.value, factor * measured.uncertainty, measured.kind)
+
+
+def side_by_side(comparisons: Mapping[str, Comparison]) -> str:
+    """Comparisons of several networks side by side, a column each under the names given.
+
+    ± is one standard error of what was sampled, the spread of several starts of what was maximised,
+    and otherwise a bound; where it is below the digits shown it is left out.
+    """
+    names = list(dict.fromkeys(name for c in comparisons.values() for name in c.measurements))
+    rows = [["measure", *comparisons]]
+    for name in names:
+        cells = [_cell(c.measurements.get(name)) for c in comparisons.values()]
+        rows.append([name, *cells])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    left_out = {n: why for c in comparisons.values() for n, why in c.refused.items()}
+    lines += [f"not defined here: {name}: {why}" for name, why in left_out.items()]
+    return "\n".join(lines)
+
+
+def _cell(measured: Measurement | None) -> str:
+    if measured is None:
+        return "–"
+    shown = f"{measured.value:.6g}"
+    if measured.uncertainty <= 1e-7 * abs(measured.value):
+        return shown
+    sign = "+" if measured.kind == "maximised" else "±"
+    return f"{shown} {sign} {measured.uncertainty:.1g}"

@@ -1,0 +1,1 @@
+"""Published measures of sharpness: one file per paper, each a function of (model, data)."""

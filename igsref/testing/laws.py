@@ -1,0 +1,225 @@
+"""The law of invariance: a measure says the same of a function however it is parametrized.
+
+Invariance is about real numbers, and a rounded network is another one. So what is allowed is
+
+    |after − before| ≤ agreement·|before| + c·(what both state of their own uncertainty),
+
+c = 1 where rounding moves no parameter by more than a few u of itself. A general map Φ moves the
+vector θ by √m·κ(Φ)·u on its way there and back, where an uncertainty is stated for 2u, so there
+c = √m·κ(Φ). A plain number, which states nothing, is taken to be good to ``agreement`` for a few u,
+and so to c·agreement. Brackets, of measures that have them, must overlap always.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator
+
+from igsref.measures.measurement import Measurement
+from igsref.testing.networks import Network, draw_network
+from igsref.testing.transformations import TRANSFORMATIONS, Transformation, Transformed
+
+AGREEMENT = 1e-10
+"""Two float64 evaluations of one number of a well-conditioned network."""
+_STANDARD_ERRORS = 6.0
+
+Measured = Callable[[Any, Any], Any]
+"""A function of (model, data) that gives a number, or an object that ``float`` takes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network before and after one transformation; a function of these five.
+
+    family, network_seed: of :func:`igsref.testing.draw_network`. transformation: a name in
+    ``TRANSFORMATIONS``. seed, strength: of its draw.
+    """
+
+    family: str
+    network_seed: int
+    transformation: str
+    seed: int
+    strength: float
+
+    def network(self) -> Network:
+        """The network before."""
+        return draw_network(self.family, self.network_seed)
+
+    def transformed(self, network: Network) -> Transformed:
+        """The network after."""
+        generator = Generator().manual_seed(self.seed)
+        transformation = find_transformation(self.transformation)
+        return transformation.draw(network.model, generator, self.strength)
+
+    def __str__(self) -> str:
+        return f"igsref.testing.{self!r}"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What a transformation did to a measure.
+
+    moved = |after − before|, allowed as above; apart: how far the two brackets are from each
+    other, 0 where they overlap or where there are none.
+    """
+
+    before: float
+    after: float
+    allowed: float
+    apart: float
+
+    @property
+    def moved(self) -> float:
+        """|after − before|; infinite where either is not a number."""
+        difference = abs(self.after - self.before)
+        return difference if difference == difference else float("inf")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the law does."""
+        return self.moved <= self.allowed and self.apart == 0
+
+
+def find_transformation(name: str) -> Transformation:
+    """The transformation of that name. Raises ValueError, with those there are."""
+    if name not in TRANSFORMATIONS:
+        raise ValueError(f"transformation must be one of {tuple(TRANSFORMATIONS)}; got {name!r}")
+    return TRANSFORMATIONS[name]
+
+
+def draw_cases(
+    transformation: str,
+    generator: Generator,
+    *,
+    families: Iterable[str] | None = None,
+    per_network: int = 1,
+) -> Iterator[Case]:
+    """Cases without end, ``per_network`` in a row of one network; families in turn.
+
+    families: some of those that the transformation can act on (all unless given).
+    Raises ValueError for an unknown transformation or a family that it cannot act on.
+    """
+    chosen = find_transformation(transformation)
+    among = chosen.families if families is None else tuple(families)
+    foreign = [family for family in among if family not in chosen.families]
+    if foreign or not among:
+        raise ValueError(
+            f"families must be among those that {transformation} can act on, {chosen.families}; "
+            f"got {foreign or among}"
+        )
+    return _cases(chosen, generator, among, per_network)
+
+
+def _cases(
+    chosen: Transformation, generator: Generator, among: tuple[str, ...], per_network: int
+) -> Iterator[Case]:
+    while True:
+        for family in among:
+            network_seed = _seed(generator)
+            for _ in range(per_network):
+                strength = chosen.strongest * float(torch.rand((), generator=generator))
+                yield Case(family, network_seed, chosen.name, _seed(generator), strength)
+
+
+def _seed(generator: Generator) -> int:
+    return int(torch.randint(2**31, (), generator=generator))
+
+
+def deviation(
+    measure: Measured, case: Case, *, agreement: float = AGREEMENT, network: Network | None = None
+) -> Deviation:
+    """What the case's transformation does to a measure.
+
+    measure: a function of (model, data). network: the case's, if it is at hand.
+    """
+    network = case.network() if network is None else network
+    transformed = case.transformed(network)
+    before, after = measure(network.model, network.data), measure(transformed.model, network.data)
+    return compared(before, after, case, transformed.condition, agreement=agreement)
+
+
+def compared(
+    before: Any, after: Any, case: Case, condition: float, *, agreement: float = AGREEMENT
+) -> Deviation:
+    """The same of two results; condition: κ(Φ)."""
+    factor = 1.0
+    if find_transformation(case.transformation).rounding == "general":
+        factor = _parameters(case) ** 0.5 * condition
+    stated = _uncertainty(before) + _uncertainty(after)
+    share = agreement if _states_uncertainty(before) else factor * agreement
+    allowed = share * abs(float(before)) + factor * stated
+    return Deviation(float(before), float(after), allowed, _apart(before, after))
+
+
+def _states_uncertainty(result: Any) -> bool:
+    return hasattr(result, "upper") or getattr(result, "kind", "computed") != "computed"
+
+
+def _parameters(case: Case) -> int:
+    return sum(value.numel() for value in case.network().model.parameters())
+
+
+def _uncertainty(result: Any) -> float:
+    """What a result states of its own uncertainty."""
+    if isinstance(result, Measurement):
+        factor = _STANDARD_ERRORS if result.kind == "sampled" else 1.0
+        return factor * result.uncertainty
+    if hasattr(result, "rounding_error"):
+        return result.rounding_error
+    return result.upper - result.lower if hasattr(result, "upper") else 0.0
+
+
+def _apart(before: Any, after: Any) -> float:
+    """The distance between two brackets, relative to the upper end of the lower one."""
+    if not (hasattr(before, "upper") and hasattr(after, "upper")):
+        return 0.0
+    gap = max(before.lower, after.lower) - min(before.upper, after.upper)
+    return max(0.0, gap) / max(before.upper, after.upper) if gap > 0 else 0.0
+
+
+def assert_invariant(
+    measure: Measured,
+    *,
+    transformation: str,
+    families: Iterable[str] | None = None,
+    examples: int = 20,
+    seed: int = 0,
+    agreement: float = AGREEMENT,
+) -> Deviation:
+    """Hold a measure to the law on random networks; the case that came closest to breaking it.
+
+    measure: a function of (model, data). Results with ``lower`` and ``upper``, or with
+    ``uncertainty``, are compared by what they state; plain numbers to ``agreement``, relative.
+    transformation: a name in ``TRANSFORMATIONS``. families: some of those it can act on.
+
+    Raises AssertionError with the code that reproduces the case; ValueError for a name that
+    does not exist.
+
+    >>> import igsref
+    >>> worst = assert_invariant(igsref.exact_igs, transformation="permutation", examples=2)
+    >>> worst.holds
+    True
+    """
+    generator = Generator().manual_seed(seed)
+    cases = draw_cases(transformation, generator, families=families)
+    seen = [check(measure, next(cases), agreement=agreement) for _ in range(examples)]
+    return max(seen, key=lambda d: d.moved / d.allowed if d.allowed else 0.0)
+
+
+def check(
+    measure: Measured, case: Case, *, agreement: float = AGREEMENT, network: Network | None = None
+) -> Deviation:
+    """Hold a measure to the law on one case.
+
+    Raises AssertionError with the code that reproduces it.
+    """
+    seen = deviation(measure, case, agreement=agreement, network=network)
+    if not seen.holds:
+        raise AssertionError(
+            f"{case.transformation} moved the measure from {seen.before!r} to {seen.after!r}, by "
+            f"{seen.moved:.3g}; allowed {seen.allowed:.3g}, brackets {seen.apart:.3g} apart. "
+            f"To see it again: igsref.testing.check(measure, {case})"
+        )
+    return seen

@@ -1,0 +1,166 @@
+"""The invariance matrix: what transformations do to measures, beside what their papers promise.
+
+A cell holds the median and the worst of measure(after)/measure(before) over random networks and
+strengths; the worst is the one furthest from 1 by its logarithm.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from torch import Generator
+
+from igsref.measures.measurement import Measure
+from igsref.testing.laws import Case, draw_cases, find_transformation
+from igsref.testing.networks import Network
+from igsref.testing.transformations import TRANSFORMATIONS, Transformed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measure under one transformation.
+
+    median, worst: of the ratios, None where no network allowed the measure. count: of networks.
+    refused: why the measure was not defined, where it was not.
+    """
+
+    measure: str
+    transformation: str
+    promised: bool
+    median: float | None
+    worst: float | None
+    count: int
+    refused: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """measure, transformation, promised, median, worst."""
+        names = ("measure", "transformation", "promised", "median", "worst")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A network before and after a case's transformation."""
+
+    case: Case
+    before: Network
+    after: Transformed
+
+
+def draw_pairs(
+    transformation: str,
+    count: int,
+    seed: int,
+    *,
+    families: Iterable[str] | None = None,
+    per_network: int = 2,
+) -> list[Pair]:
+    """Networks before and after, ``per_network`` transformations each.
+
+    families: the first choice among those that the transformation can act on; all of its own
+        where there is none of them among it.
+    """
+    own = find_transformation(transformation).families
+    wanted = own if families is None else tuple(f for f in families if f in own) or own
+    cases = draw_cases(
+        transformation,
+        Generator().manual_seed(seed),
+        families=wanted,
+        per_network=per_network,
+    )
+    pairs: list[Pair] = []
+    network = None
+    for index in range(count):
+        case = next(cases)
+        if network is None or index % per_network == 0:
+            network = case.network()
+        pairs.append(Pair(case, network, case.transformed(network)))
+    return pairs
+
+
+def cell(measure: Measure, transformation: str, pairs: Sequence[Pair]) -> Cell:
+    """Ratios of a measure over pairs of one transformation."""
+    kind = find_transformation(transformation).kind
+    ratios, reason = [], None
+    earlier: dict[int, float] = {}
+    for pair in pairs:
+        try:
+            if id(pair.before) not in earlier:
+                earlier[id(pair.before)] = float(measure.compute(*_problem(pair.before)))
+            after = float(measure.compute(pair.after.model, pair.before.data))
+        except (TypeError, ValueError) as error:
+            reason = str(error)
+            continue
+        ratios.append(_ratio(after, earlier[id(pair.before)]))
+    return Cell(
+        measure.name,
+        transformation,
+        kind in measure.promised,
+        median(ratios) if ratios else None,
+        max(ratios, key=_distance) if ratios else None,
+        len(ratios),
+        reason,
+    )
+
+
+def row(
+    measure: Measure,
+    *,
+    transformations: Iterable[str] = tuple(TRANSFORMATIONS),
+    count: int = 6,
+    seed: int = 0,
+    families: Iterable[str] | None = None,
+) -> list[Cell]:
+    """A row of the matrix, for a measure of your own; ``count`` networks a cell."""
+    return [
+        cell(measure, name, draw_pairs(name, count, seed, families=families))
+        for name in transformations
+    ]
+
+
+def _problem(network: Network) -> tuple[Any, Any]:
+    return network.model, network.data
+
+
+def _ratio(after: float, before: float) -> float:
+    if before == after:
+        return 1.0
+    return after / before if before else math.inf
+
+
+def _distance(ratio: float) -> float:
+    """|log ratio|; infinite where the sign changed or a number is missing."""
+    return abs(math.log(ratio)) if ratio > 0 and math.isfinite(ratio) else math.inf
+
+
+def matrix_text(cells: Iterable[Cell]) -> str:
+    """The matrix as text: worst ratios, ✓ where invariance is promised."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for entry in cells:
+        rows.setdefault(entry.measure, {})[entry.transformation] = entry
+    columns = list(dict.fromkeys(name for entries in rows.values() for name in entries))
+    width = max(len(name) for name in rows) + 2
+    heads = [f"{i + 1}" for i in range(len(columns))]
+    lines = [f"{'':{width}}" + "".join(f"{head:>10}" for head in heads)]
+    lines += [
+        f"{name:{width}}" + "".join(f"{_shown(entries.get(c)):>10}" for c in columns)
+        for name, entries in rows.items()
+    ]
+    legend = [f"{head}: {name}" for head, name in zip(heads, columns, strict=True)]
+    return "\n".join([*lines, "", *legend])
+
+
+def _shown(entry: Cell | None) -> str:
+    if entry is None or entry.worst is None:
+        return "–"
+    mark = "✓" if entry.promised else " "
+    near = abs(entry.worst - 1)
+    text = f"1{entry.worst - 1:+.0e}" if near < 5e-3 else f"{entry.worst:.3g}"
+    return f"{'1' if near == 0 else text}{mark}"
+
+
+def as_records(cells: Iterable[Cell]) -> list[Mapping[str, Any]]:
+    """The cells as plain Python values, for JSON."""
+    return [entry.to_dict() for entry in cells]

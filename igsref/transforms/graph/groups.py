@@ -1,0 +1,80 @@
+"""Channel groups: which tensors carry the same channels of a network, and along which axis.
+
+A channel c of a group is made by its producers and read by its consumers. With s_c ≠ 0, the map
+
+    producer entries of c  ·  s_c,      consumer entries of c  /  s_c
+
+keeps the network's function where all between them commutes with s_c: s_c > 0 where it is
+positively homogeneous, s_c = ±1 where it is odd. One permutation of the channels of all its
+tensors keeps the function where all between them acts on every channel alike.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Place:
+    """One axis of one tensor that carries channels; its length is outer·size·inner.
+
+    The axis is read as (outer, size, inner): after flattening maps of H×W, channel c has the H·W
+    features from c·H·W on (inner = H·W).
+
+    tensor: name of the parameter or buffer in the model.
+    """
+
+    tensor: str
+    axis: int
+    outer: int = 1
+    inner: int = 1
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that can only be changed together.
+
+    producers, consumers: tensors that s_c multiplies and divides.
+    followers: tensors that a permutation takes along, and that a scaling leaves alone.
+    bends: modules and operations on the way that are not positively homogeneous.
+    uneven: those that are not odd.
+    """
+
+    size: int
+    producers: tuple[Place, ...]
+    consumers: tuple[Place, ...]
+    followers: tuple[Place, ...] = ()
+    bends: tuple[str, ...] = ()
+    uneven: tuple[str, ...] = ()
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether every channel may be scaled by a number above zero."""
+        return not self.bends
+
+    @property
+    def odd(self) -> bool:
+        """Whether every channel may change its sign."""
+        return not self.uneven
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All places of the group, each once."""
+        return tuple(dict.fromkeys((*self.producers, *self.consumers, *self.followers)))
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """The channel groups of a network, in the order in which it makes them.
+
+    scaled: groups whose channels may be scaled or change sign, as far as their properties say.
+    permuted: groups whose channels may be permuted; BatchNorm, LayerNorm and depthwise
+        convolutions put several of the first kind into one of these.
+    stops: what keeps other channels as they are: nodes unknown to the pass, tensors used in two
+        ways, inputs and outputs.
+    head: name of the Linear whose output is the network's, if there is one and nothing else uses
+        its tensors.
+    """
+
+    scaled: tuple[ChannelGroup, ...]
+    permuted: tuple[ChannelGroup, ...]
+    stops: tuple[str, ...] = field(default=())
+    head: str | None = None

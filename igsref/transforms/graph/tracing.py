@@ -1,0 +1,66 @@
+"""The calls that a network makes, by torch.fx: its layers are leaves, all else is seen through."""
+
+import inspect
+import operator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx._symbolic_trace import _assert_is_none
+from torch.nn.utils import parametrize
+
+from igsref.randomness import preserved_random_state
+
+_CHECKS = (torch._assert, _assert_is_none)
+
+
+class LayerTracer(fx.Tracer):
+    """A tracer whose leaves are torch's own layers and all that hooks or parametrisations touch."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a call of the module is one node."""
+        return is_altered(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def is_altered(module: nn.Module) -> bool:
+    """Whether a call of the module runs other code than its class's own forward."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return any(hooks) or "forward" in vars(module) or parametrize.is_parametrized(module)
+
+
+def trace(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
+    """The calls in their order, and the module in which the names of the nodes are found.
+
+    Optional arguments of the model's forward stand at their defaults.
+
+    Raises TypeError for what is no module; ValueError for a model that torch.fx cannot trace,
+    with its reason.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    tracer = LayerTracer()
+    # A leaf would be seen through if it were the root.
+    root = nn.Sequential(model) if tracer.is_leaf_module(model, "") else model
+    try:
+        with preserved_random_state():
+            return tracer.trace(root, concrete_args=_defaults(root)), root
+    except Exception as error:
+        raise ValueError(
+            "model cannot be traced by torch.fx, so its channels are not known: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    arguments = list(inspect.signature(model.forward).parameters.values())[1:]
+    return {a.name: a.default for a in arguments if a.default is not inspect.Parameter.empty}
+
+
+def calls(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes in order, without assertions and what is compared for them only."""
+    idle: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        compared = node.target is operator.eq and all(user in idle for user in node.users)
+        if node.target in _CHECKS or compared:
+            idle.add(node)
+    return [node for node in graph.nodes if node not in idle]

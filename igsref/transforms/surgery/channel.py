@@ -1,0 +1,170 @@
+"""One channel more in a group of channels that must change together.
+
+Every tensor of the group grows by one entry along its channel axis: weights and biases of the
+layers that make the channels, the four tensors of the BatchNorms between, columns of the layers
+that read them (H·W columns each after flattening maps of H×W).
+"""
+
+import copy
+from collections.abc import Callable
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+from igsref.transforms.graph.groups import ChannelGroup, Place
+from igsref.transforms.surgery.chains import chain_groups
+from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow
+
+
+class Part(Enum):
+    """What an entry of a tensor is to a channel."""
+
+    INCOMING = "weights into it"
+    BIAS = "its bias"
+    OUTGOING = "weights out of it"
+    GAIN = "γ of BatchNorm"
+    SHIFT = "β of BatchNorm"
+    MEAN = "μ of BatchNorm"
+    VARIANCE = "σ² of BatchNorm"
+
+
+_NORM_PARTS = {
+    "weight": Part.GAIN,
+    "bias": Part.SHIFT,
+    "running_mean": Part.MEAN,
+    "running_var": Part.VARIANCE,
+}
+Growth = Callable[[Part, Tensor], Tensor]
+"""Part, entries (channels, …) ↦ entries (channels + 1, …)."""
+
+
+def growable_groups(model: nn.Module) -> dict[str, ChannelGroup]:
+    """Layers whose units can be copied or added to, by name, each with its group of channels.
+
+    Raises ValueError for a model that cannot be traced.
+    """
+    found: dict[str, ChannelGroup] = {}
+    for group in chain_groups(model):
+        if _obstacle(model, group) is None:
+            found |= {name: group for name in _makers(model, group)}
+    return found
+
+
+def find_group(model: nn.Module, layer: str) -> ChannelGroup:
+    """The group of channels that a layer makes.
+
+    Raises ValueError, with what there is, unless its units can be copied or added to.
+    """
+    found = growable_groups(model)
+    if layer in found:
+        return found[layer]
+    known = f"those that have are {', '.join(map(repr, found))}" if found else "no layer has"
+    if layer not in dict(model.named_modules()):
+        raise ValueError(f"layer {layer!r} does not exist; of layers with hidden units {known}")
+    for group in chain_groups(model):
+        if layer in _makers(model, group):
+            raise ValueError(f"layer {layer!r}: {_obstacle(model, group)}")
+    raise ValueError(f"layer {layer!r} has no hidden units that could be changed; {known}")
+
+
+def draw_layer(model: nn.Module, generator: torch.Generator) -> str:
+    """The name of a random layer to whose units one can be added.
+
+    Raises ValueError where there is none.
+    """
+    names = list(growable_groups(model))
+    if not names:
+        raise ValueError("model has no layer with hidden units that could be copied or added to")
+    return names[int(torch.randint(len(names), (), generator=generator))]
+
+
+def grow(model: nn.Module, group: ChannelGroup, growth: Growth) -> nn.Module:
+    """A copy of the model in which every tensor of the group has grown by one channel, the last."""
+    grown = copy.deepcopy(model)
+    # Rows before columns, so that a matrix that makes and reads the channels fits both times.
+    for place in sorted(group.places, key=lambda place: place.axis):
+        _replace(
+            grown, place, _grow_axis(_get(grown, place.tensor), place, _part(grown, place), growth)
+        )
+    return grown
+
+
+def appended(entries: Tensor, new: Tensor | float) -> Tensor:
+    """Entries (channels, …) with those of one further channel, drawn or all the same."""
+    return torch.cat([entries, torch.as_tensor(new).to(entries).expand_as(entries[:1])])
+
+
+def normal_entries(entries: Tensor, generator: torch.Generator) -> Tensor:
+    """Entries of one channel, normal, as large as those of the others (root of the mean square)."""
+    draw = torch.randn(
+        entries[:1].shape, generator=generator, device=generator.device, dtype=torch.float64
+    ).to(entries)
+    size = float(entries.double().square().mean().sqrt())
+    return draw * (size if size > 0 else 1.0)
+
+
+def _grow_axis(value: Tensor, place: Place, part: Part, growth: Growth) -> Tensor:
+    split = value.detach().unflatten(place.axis, (place.outer, -1, place.inner))
+    entries = growth(part, split.movedim(place.axis + 1, 0))
+    return entries.movedim(0, place.axis + 1).flatten(place.axis, place.axis + 2)
+
+
+def _part(model: nn.Module, place: Place) -> Part:
+    owner, _, name = place.tensor.rpartition(".")
+    if isinstance(model.get_submodule(owner), NORMS):
+        return _NORM_PARTS[name]
+    if place.axis == 1:
+        return Part.OUTGOING
+    return Part.BIAS if name == "bias" else Part.INCOMING
+
+
+def _obstacle(model: nn.Module, group: ChannelGroup) -> str | None:
+    """Why the group cannot grow, if it cannot."""
+    for place in group.places:
+        owner = model.get_submodule(place.tensor.rpartition(".")[0])
+        if type(owner) not in (*LAYERS, *NORMS):
+            return f"its channels go through a {type(owner).__name__}"
+        if getattr(owner, "groups", 1) != 1:
+            return f"its channels go through a {type(owner).__name__} in groups"
+    try:
+        follow(model, group, lambda layer: Signal.ALIVE)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _makers(model: nn.Module, group: ChannelGroup) -> list[str]:
+    """Names of the layers whose outputs are the group's channels."""
+    rows = {id(_get(model, p.tensor)) for p in group.places if p.axis == 0}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LAYERS) and id(module.weight) in rows
+    ]
+
+
+def _get(model: nn.Module, name: str) -> Tensor:
+    owner, _, child = name.rpartition(".")
+    return getattr(model.get_submodule(owner), child)
+
+
+def _replace(model: nn.Module, place: Place, value: Tensor) -> None:
+    """Put a tensor in its place, wherever it stands, and correct what the modules say of sizes."""
+    old = _get(model, place.tensor)
+    new = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
+    for module in model.modules():
+        held = [*module._parameters.items(), *module._buffers.items()]
+        for name in [name for name, tensor in held if tensor is old]:
+            setattr(module, name, new)
+            _note_size(module, name, place.axis, value.shape[place.axis])
+
+
+def _note_size(module: nn.Module, name: str, axis: int, size: int) -> None:
+    if isinstance(module, NORMS):
+        module.num_features = size
+    elif name == "weight":
+        end = "out" if axis == 0 else "in"
+        setattr(
+            module, f"{end}_{'features' if isinstance(module, nn.Linear) else 'channels'}", size
+        )

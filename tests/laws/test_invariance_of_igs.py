@@ -1,0 +1,96 @@
+"""IGS and what is made of the same geometry survive every transformation of the library.
+
+What is allowed is derived in ``igsref.testing.laws``: agreement plus what results state of
+themselves, times √m·κ(Φ) where rounding is general; brackets overlap always.
+"""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import igsref
+from igsref.measures.margins import margins
+from igsref.testing import TRANSFORMATIONS, Case, assert_invariant
+from igsref.testing.laws import AGREEMENT, compared
+from igsref.testing.strategies import cases
+from tests.assertions import assert_in_order
+
+FEW = settings(max_examples=8, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    """Badly known values are compared by the uncertainty that they state."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", igsref.AccuracyWarning)
+        yield
+
+
+def before_and_after(case, measure):
+    """The measure of the case's network, of the transformed one, and κ(Φ)."""
+    network = case.network()
+    transformed = case.transformed(network)
+    return (
+        measure(network.model, network.data),
+        measure(transformed.model, network.data),
+        transformed.condition,
+    )
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@FEW
+@given(data=st.data())
+def test_igs_with_all_that_comes_with_it_is_invariant(name, data):
+    case = data.draw(cases(name))
+    before, after, condition = before_and_after(case, igsref.exact_igs)
+    assert_in_order(after)
+    seen = compared(before, after, case, condition)
+    assert seen.holds, (case, seen)
+    b = data.draw(st.integers(1, before.num_samples))
+    for smaller in (lambda r: r.minibatch(b), lambda r: r.full_batch):
+        # G and IGS_b are energies of the same space: rounding leaves no more of them open.
+        moved = abs(float(smaller(after)) - float(smaller(before)))
+        assert moved <= seen.allowed, (case, b)
+        ends = smaller(before), smaller(after)
+        assert max(end.lower for end in ends) <= min(end.upper for end in ends), case
+    terms = (after.per_sample - before.per_sample).abs().max() / before.num_samples
+    assert float(terms) <= seen.allowed, case
+    scale = 1 if TRANSFORMATIONS[name].rounding != "general" else condition
+    most = AGREEMENT * scale * before.num_parameters**0.5
+    assert after.ceiling == pytest.approx(before.ceiling, rel=most), case
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@FEW
+@given(data=st.data())
+def test_margins_are_invariant(name, data):
+    def slopes(model, data):
+        return float(margins(model, data).squared_slopes.sum())
+
+    case = data.draw(cases(name))
+    before, after, condition = before_and_after(case, slopes)
+    seen = compared(before, after, case, condition)
+    assert seen.holds, (case, seen)
+
+
+def test_the_textbook_in_float32_breaks_the_law():
+    """The negative control: the laws above would notice."""
+
+    def textbook(model, data):
+        return igsref.textbook_igs(model, data, dtype=torch.float32)
+
+    with pytest.raises(
+        AssertionError, match=r"igsref\.testing\.check\(measure, igsref\.testing\.Case"
+    ):
+        assert_invariant(textbook, transformation="node scaling", agreement=1e-3)
+
+
+def test_key_biases_are_no_directions():
+    """A derivative that is 0 up to rounding once counted as four, with 9% more IGS, in silence."""
+    case = Case("attention", 236996814, "attention basis", 887852006, 1.8149393)
+    network = case.network()
+    after = igsref.exact_igs(case.transformed(network).model, network.data)
+    assert after.rank == igsref.exact_igs(network.model, network.data).rank == 40

@@ -1,0 +1,76 @@
+"""The calls that torch.fx finds."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from igsref.transforms.graph.tracing import calls, is_altered, trace
+from tests.strategies import Branching
+from tests.transforms.networks import ResNet
+
+
+def targets(model: nn.Module) -> list[str]:
+    graph, _ = trace(model)
+    return [str(node.target) for node in calls(graph) if node.op == "call_module"]
+
+
+def test_layers_are_leaves_and_containers_are_seen_through():
+    assert targets(ResNet())[:3] == ["stem", "blocks.0.conv1", "blocks.0.bn1"]
+
+
+def test_a_single_layer_is_a_leaf_too():
+    assert targets(nn.Linear(2, 3)) == ["0"]
+
+
+def test_a_model_whose_calls_depend_on_values_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"cannot be traced by torch\.fx.*control flow"):
+        trace(Branching())
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(TypeError, match="model"):
+        trace("model")
+
+
+class Optional(nn.Module):
+    """A layer more where no mask is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, deep: bool = True) -> Tensor:
+        x = self.first(x)
+        if mask is None and deep:
+            x = self.second(x)
+        return x
+
+
+def test_optional_arguments_stand_at_their_defaults():
+    graph, _ = trace(Optional())
+    assert [node.target for node in calls(graph) if node.op == "call_module"] == ["first", "second"]
+    assert not [node for node in calls(graph) if node.op == "call_function"]
+
+
+def test_hooks_and_parametrisations_alter_a_layer():
+    plain, hooked, bounded, own = (nn.Linear(2, 2) for _ in range(4))
+    hooked.register_forward_hook(lambda module, args, out: out * 2)
+    nn.utils.parametrizations.weight_norm(bounded)
+    own.forward = lambda x: x
+    assert [is_altered(m) for m in (plain, hooked, bounded, own)] == [False, True, True, True]
+
+
+class Chance(nn.Module):
+    """Draws at every call of its forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(()) + random.random()
+
+
+def test_tracing_leaves_the_random_states_alone():
+    state, python = torch.get_rng_state(), random.getstate()
+    trace(Chance())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert random.getstate() == python

@@ -1,0 +1,197 @@
+"""The law of invariance on many random networks: for IGS, and for what baselines promise.
+
+    python verification/invariance.py
+
+draws at random (the seed is printed, and ``--seed`` repeats a run), holds IGS to the law on 10,000
+pairs of a network and a transformation and every baseline on 200 pairs of the kinds that its paper
+promises, and prints by transformation how many there were, the worst deviation and the worst
+distance between two brackets. A pair that breaks the law is printed as code that shows it again.
+Ctrl-C prints what was reached.
+"""
+
+import argparse
+import secrets
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from tqdm import tqdm
+
+import igsref
+from igsref.measures.registry import MEASURES
+from igsref.testing import TRANSFORMATIONS, Case, Deviation, deviation, draw_cases
+
+PER_NETWORK = 5
+SMALL = ("ReLU perceptron", "leaky ReLU perceptron", "tanh perceptron", "GELU perceptron")
+"""What baselines are tried on: dense Hessians and maximisations take their time."""
+SPECIAL = ("attention",)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Cases of one network, and the measure to hold to the law."""
+
+    measure: str
+    cases: tuple[Case, ...]
+
+
+@dataclass
+class Tally:
+    """What was seen of one measure under one transformation.
+
+    worst, strained: the largest |Δ|/|before|, and the largest |Δ| relative to what was allowed.
+    apart: the largest distance between two brackets. broken: cases that broke the law.
+    refused: cases that the transformation or the measure was not defined for, with a reason.
+    """
+
+    count: int = 0
+    worst: float = 0.0
+    strained: float = 0.0
+    apart: float = 0.0
+    broken: list[Case] = field(default_factory=list)
+    refused: int = 0
+
+    def add(self, case: Case, seen: Deviation | None) -> None:
+        """Count one case; None where it was refused."""
+        if seen is None:
+            self.refused += 1
+            return
+        self.count += 1
+        if seen.moved:
+            self.worst = max(self.worst, seen.moved / abs(seen.before or seen.after))
+            self.strained = max(self.strained, seen.moved / seen.allowed)
+        self.apart = max(self.apart, seen.apart)
+        if not seen.holds:
+            self.broken.append(case)
+
+
+def deviations(task: Task) -> list[Deviation | None]:
+    """What each case's transformation did to the measure; None where it is not defined."""
+    compute = igsref.exact_igs if task.measure == "IGS" else MEASURES[task.measure].compute
+    network = task.cases[0].network()
+    found: list[Deviation | None] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for case in task.cases:
+            try:
+                found.append(deviation(compute, case, network=network))
+            except (TypeError, ValueError):
+                found.append(None)
+    return found
+
+
+def tasks(measure: str, transformation: str, pairs: int, seed: int) -> list[Task]:
+    """Networks with ``PER_NETWORK`` transformations each, ``pairs`` in all or a few more."""
+    generator = torch.Generator().manual_seed(seed)
+    families = None
+    if measure != "IGS":
+        own = TRANSFORMATIONS[transformation].families
+        families = [name for name in own if name in SMALL] or own
+    cases = draw_cases(transformation, generator, families=families, per_network=PER_NETWORK)
+    return [
+        Task(measure, tuple(islice(cases, PER_NETWORK))) for _ in range(-(-pairs // PER_NETWORK))
+    ]
+
+
+def all_tasks(pairs: int, baseline_pairs: int, seed: int) -> list[Task]:
+    """IGS under every transformation, baselines under those that their papers promise."""
+    out = []
+    for name in TRANSFORMATIONS:
+        out += tasks("IGS", name, -(-pairs // len(TRANSFORMATIONS)), seed)
+        seed += 1
+    for measure in MEASURES.values():
+        if measure.name == "IGS":
+            continue
+        promised = [t.name for t in TRANSFORMATIONS.values() if t.kind in measure.promised]
+        for name in promised:
+            out += tasks(measure.name, name, -(-baseline_pairs // len(promised)), seed)
+            seed += 1
+    return out
+
+
+def run(todo: Sequence[Task], workers: int) -> dict[tuple[str, str], Tally]:
+    """Tallies by measure and transformation; what was reached, if interrupted."""
+    tallies: dict[tuple[str, str], Tally] = {}
+    context = get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        results = pool.map(deviations, todo, chunksize=4)
+        try:
+            for task, seen in tqdm(
+                zip(todo, results, strict=True), total=len(todo), unit="network"
+            ):
+                for case, found in zip(task.cases, seen, strict=True):
+                    tallies.setdefault((task.measure, case.transformation), Tally()).add(
+                        case, found
+                    )
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            print("interrupted; what was reached:")
+    return tallies
+
+
+def report(tallies: dict[tuple[str, str], Tally]) -> str:
+    """A line for every measure and transformation, and the cases that broke the law."""
+    head = f"{'measure':44} {'transformation':30} {'pairs':>6} {'refused':>7} "
+    lines = [
+        head + f"{'worst |Δ|/value':>15} {'of allowed':>10} {'brackets apart':>14} {'broken':>6}"
+    ]
+    for (measure, transformation), tally in tallies.items():
+        lines.append(
+            f"{measure:44} {transformation:30} {tally.count:>6} {tally.refused:>7} "
+            f"{tally.worst:>15.1e} {tally.strained:>10.1e} {tally.apart:>14.1e} "
+            f"{len(tally.broken):>6}"
+        )
+    return "\n".join([*lines, *_broken(tallies)])
+
+
+def _broken(tallies: dict[tuple[str, str], Tally]) -> Iterable[str]:
+    for (measure, _), tally in tallies.items():
+        for case in tally.broken:
+            call = (
+                f"igsref.MEASURES[{measure!r}].compute" if measure != "IGS" else "igsref.exact_igs"
+            )
+            yield f"broken: igsref.testing.check({call}, {case})"
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=10_000, help="for IGS (%(default)s)")
+    parser.add_argument("--baseline-pairs", type=int, default=200, help="each (%(default)s)")
+    parser.add_argument("--seed", type=int, default=None, help="at random unless given")
+    parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
+    options = parser.parse_args(argv)
+    for name in ("pairs", "baseline_pairs", "workers"):
+        if getattr(options, name) < 1:
+            parser.error(
+                f"--{name.replace('_', '-')} must be at least 1; got {getattr(options, name)}"
+            )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments(argv)
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    print(f"seed {seed}", flush=True)
+    tallies = run(all_tasks(options.pairs, options.baseline_pairs, seed), options.workers)
+    print(report(tallies))
+    igs = [tally for (measure, _), tally in tallies.items() if measure == "IGS"]
+    broken = sum(len(tally.broken) for tally in tallies.values())
+    print(
+        f"IGS: {sum(t.count for t in igs)} pairs, worst |Δ|/value {max(t.worst for t in igs):.1e}, "
+        f"worst distance of brackets {max(t.apart for t in igs):.1e}; broken in all: {broken}"
+    )
+    return 1 if any(tally.broken for tally in igs) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
