@@ -13,10 +13,10 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench invariance clean
 
 help: ## Print these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv and install igsref with all it needs (once)
 
@@ -41,6 +41,9 @@ lint: setup ## Check style, format, types and the order of the layers
 bench: setup ## Time the exact routes, beside their peers and streamed
 	$(PY) benchmarks/exact.py
 	$(PY) benchmarks/streamed.py
+
+invariance: setup ## Hold IGS and the baselines to the law on 10,000 and more networks
+	$(PY) verification/invariance.py
 
 clean: ## Remove .venv, results, caches and build products
 	rm -rf $(VENV) out build dist .coverage .coverage.* htmlcov *.egg-info

@@ -55,6 +55,7 @@ from igsref.transforms.reparametrize import reparametrize
 __version__ = "0.1.0"
 
 __all__ = [
+    "MEASURES",
     "AccuracyWarning",
     "Bernoulli",
     "Categorical",
@@ -68,7 +69,6 @@ __all__ = [
     "Hierarchy",
     "Likelihood",
     "LossMargins",
-    "MEASURES",
     "Margins",
     "Measure",
     "Measurement",

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 import igsref
-from igsref.measures.registry import MEASURES
+from igsref.measures.registry import MEASURES, SHARPNESS
 from igsref.testing import TRANSFORMATIONS, Case, Deviation, deviation, draw_cases
 
 PER_NETWORK = 5
@@ -107,7 +107,7 @@ def all_tasks(pairs: int, baseline_pairs: int, seed: int) -> list[Task]:
     for name in TRANSFORMATIONS:
         out += tasks("IGS", name, -(-pairs // len(TRANSFORMATIONS)), seed)
         seed += 1
-    for measure in MEASURES.values():
+    for measure in SHARPNESS.values():
         if measure.name == "IGS":
             continue
         promised = [t.name for t in TRANSFORMATIONS.values() if t.kind in measure.promised]

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
+from igsref.measures.criteria import criterion_of
 from igsref.measures.igs import exact_igs
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.registry import MEASURES, find_measure, igs_of
@@ -15,7 +16,7 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 
 _OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
     "IGS": igs_of,
-    "IGS/N": lambda result: _scaled(igs_of(result), 1 / result.num_samples),
+    "IGS/N": criterion_of,
     "IGS ceiling": lambda result: Measurement(result.ceiling, kind="enclosed"),
     "training loss": lambda result: Measurement(result.loss),
 }
@@ -38,7 +39,14 @@ class Comparison:
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Name → value, uncertainty, kind; plain Python values."""
-        return {name: asdict(measured) for name, measured in self.measurements.items()}
+        return {
+            name: {
+                "value": measured.value,
+                "uncertainty": measured.uncertainty,
+                "kind": measured.kind,
+            }
+            for name, measured in self.measurements.items()
+        }
 
     def to_json(self) -> str:
         """The same as JSON."""
@@ -94,12 +102,21 @@ def compare(
             measurements[name] = _OF_THE_RESULT[name](result)
             continue
         try:
-            measurements[name] = measure.compute(held)
+            measurements[name] = _measured(measure, held, model, data, options)
         except (TypeError, ValueError) as error:
             if measures is not None:
                 raise
             refused[name] = str(error)
     return Comparison(result, measurements, refused)
+
+
+def _measured(
+    measure: Measure, held: Geometry | Problem, model: Any, data: Any, options: Mapping[str, Any]
+) -> Measurement:
+    """The library's own take the problem that all share, others what the user gave."""
+    shared = MEASURES.get(measure.name) is measure
+    found = measure.compute(held) if shared else measure.compute(model, data, **options)
+    return found if isinstance(found, Measurement) else Measurement(float(found))
 
 
 def _chosen(measures: Sequence[str | Measure] | None) -> dict[str, Measure | None]:
@@ -118,10 +135,6 @@ def _chosen(measures: Sequence[str | Measure] | None) -> dict[str, Measure | Non
             found = find_measure(measure)
             named[found.name] = found
     return named
-
-
-def _scaled(measured: Measurement, factor: float) -> Measurement:
-    return Measurement(factor * measured.value, factor * measured.uncertainty, measured.kind)
 
 
 def side_by_side(comparisons: Mapping[str, Comparison]) -> str:

@@ -177,17 +177,15 @@ def fisher_tic(
 def criterion_of(result: Result, *, training_size: SupportsIndex | None = None) -> Criterion:
     """IGS/N of an IGS that is known already; :func:`fisher_tic` of the same data."""
     size = _training_size(training_size, result.num_samples, result.num_samples)
-    scaled = combined((1 / size, result.enclosure))
+    scaled, value = combined((1 / size, result.enclosure)), result.value / size
+    lower, upper = min(scaled.lower, value), max(scaled.upper, value)
     return replace(
         _criterion(
             result.value, size, rank=result.rank, rounding_error=result.rounding_error / size
         ),
-        enclosure=Enclosure(
-            min(scaled.lower, result.value / size),
-            result.value / size,
-            max(scaled.upper, result.value / size),
-            scaled.grade,
-        ),
+        uncertainty=max(upper - value, value - lower),
+        kind="enclosed",
+        enclosure=Enclosure(lower, value, upper, scaled.grade),
     )
 
 

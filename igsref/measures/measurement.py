@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, SupportsFloat, get_args
 
 Kind = Literal["computed", "enclosed", "sampled", "maximised", "bounded"]
 """What ``uncertainty`` is. computed: 0, the formula is evaluated and nothing but rounding enters.
@@ -53,11 +53,12 @@ class Measurement:
 class Measure:
     """A published measure: how it is computed, and what its paper says that it survives.
 
-    compute: a function of (model, data, **options), as ``igsref.exact_igs`` is.
+    compute: a function of (model, data, **options), as ``igsref.exact_igs`` is, that gives a
+        Measurement, or a plain number.
     promised: the transformations under which its paper says that it does not change.
     """
 
     name: str
     source: str
-    compute: Callable[..., Measurement]
+    compute: Callable[..., SupportsFloat]
     promised: frozenset[Invariance] = frozenset()

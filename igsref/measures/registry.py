@@ -1,7 +1,8 @@
-"""All measures under their names: the IGS and the published ones beside it."""
+"""All measures under their names: the IGS, the published ones beside it, information criteria."""
 
 from typing import Any, Unpack
 
+from igsref.measures.criteria import aic, fisher_tic, tic
 from igsref.measures.igs import exact_igs
 from igsref.measures.measurement import INVARIANCES, Measure, Measurement
 from igsref.measures.result import Result
@@ -48,7 +49,7 @@ def igs_of(result: Result) -> Measurement:
 
 IGS = Measure(name="IGS", source=_JANG, compute=igs, promised=frozenset(INVARIANCES))
 
-MEASURES: dict[str, Measure] = {
+SHARPNESS: dict[str, Measure] = {
     measure.name: measure
     for measure in (
         IGS,
@@ -77,6 +78,24 @@ MEASURES: dict[str, Measure] = {
         PATH_NORM,
     )
 }
+"""Name → measure of sharpness or flatness."""
+
+CRITERIA: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(name="IGS/N", source=_JANG, compute=fisher_tic, promised=frozenset(INVARIANCES)),
+        Measure(name="TIC", source="Takeuchi, Suri-Kagaku 153, 1976", compute=tic),
+        Measure(
+            name="AIC",
+            source="Akaike, IEEE Transactions on Automatic Control 19, 1974",
+            compute=aic,
+            promised=frozenset(INVARIANCES),
+        ),
+    )
+}
+"""Name → estimate of the generalisation gap, in nats per sample."""
+
+MEASURES: dict[str, Measure] = SHARPNESS | CRITERIA
 """Name → measure."""
 
 

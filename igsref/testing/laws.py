@@ -23,7 +23,8 @@ from igsref.testing.transformations import TRANSFORMATIONS, Transformation, Tran
 
 AGREEMENT = 1e-10
 """Two float64 evaluations of one number of a well-conditioned network."""
-_STANDARD_ERRORS = 6.0
+STANDARD_ERRORS = 6.0
+"""Of a sampled number, by which it may be off."""
 
 Measured = Callable[[Any, Any], Any]
 """A function of (model, data) that gives a number, or an object that ``float`` takes."""
@@ -119,7 +120,8 @@ def _cases(
         for family in among:
             network_seed = _seed(generator)
             for _ in range(per_network):
-                strength = chosen.strongest * float(torch.rand((), generator=generator))
+                share = float(torch.rand((), generator=generator, dtype=torch.float32))
+                strength = chosen.strongest * share
                 yield Case(family, network_seed, chosen.name, _seed(generator), strength)
 
 
@@ -164,7 +166,7 @@ def _parameters(case: Case) -> int:
 def _uncertainty(result: Any) -> float:
     """What a result states of its own uncertainty."""
     if isinstance(result, Measurement):
-        factor = _STANDARD_ERRORS if result.kind == "sampled" else 1.0
+        factor = STANDARD_ERRORS if result.kind == "sampled" else 1.0
         return factor * result.uncertainty
     if hasattr(result, "rounding_error"):
         return result.rounding_error

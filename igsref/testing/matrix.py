@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, SupportsFloat
 
 from torch import Generator
 
-from igsref.measures.measurement import Measure
-from igsref.testing.laws import Case, draw_cases, find_transformation
+from igsref.measures.measurement import Measure, Measurement
+from igsref.testing.laws import STANDARD_ERRORS, Case, draw_cases, find_transformation
 from igsref.testing.networks import Network
 from igsref.testing.transformations import TRANSFORMATIONS, Transformed
 
@@ -23,6 +23,7 @@ class Cell:
     """One measure under one transformation.
 
     median, worst: of the ratios, None where no network allowed the measure. count: of networks.
+    unresolved: the worst is within what both numbers state of their sampling.
     refused: why the measure was not defined, where it was not.
     """
 
@@ -32,6 +33,7 @@ class Cell:
     median: float | None
     worst: float | None
     count: int
+    unresolved: bool = False
     refused: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,26 +85,40 @@ def draw_pairs(
 def cell(measure: Measure, transformation: str, pairs: Sequence[Pair]) -> Cell:
     """Ratios of a measure over pairs of one transformation."""
     kind = find_transformation(transformation).kind
-    ratios, reason = [], None
-    earlier: dict[int, float] = {}
+    ratios: list[tuple[float, bool]] = []
+    reason = None
+    earlier: dict[int, SupportsFloat] = {}
     for pair in pairs:
         try:
             if id(pair.before) not in earlier:
-                earlier[id(pair.before)] = float(measure.compute(*_problem(pair.before)))
-            after = float(measure.compute(pair.after.model, pair.before.data))
+                earlier[id(pair.before)] = measure.compute(pair.before.model, pair.before.data)
+            after = measure.compute(pair.after.model, pair.before.data)
         except (TypeError, ValueError) as error:
             reason = str(error)
             continue
-        ratios.append(_ratio(after, earlier[id(pair.before)]))
+        before = earlier[id(pair.before)]
+        ratios.append((_ratio(float(after), float(before)), _is_noise(before, after)))
+    worst, unresolved = max(ratios, key=lambda r: _distance(r[0])) if ratios else (None, False)
     return Cell(
         measure.name,
         transformation,
         kind in measure.promised,
-        median(ratios) if ratios else None,
-        max(ratios, key=_distance) if ratios else None,
+        median(ratio for ratio, _ in ratios) if ratios else None,
+        worst,
         len(ratios),
+        unresolved,
         reason,
     )
+
+
+def _is_noise(before: SupportsFloat, after: SupportsFloat) -> bool:
+    """Whether two sampled numbers differ by less than six of their standard errors."""
+    if not (isinstance(before, Measurement) and isinstance(after, Measurement)):
+        return False
+    if before.kind != "sampled" or after.kind != "sampled":
+        return False
+    moved = abs(after.value - before.value)
+    return 0 < moved <= STANDARD_ERRORS * (before.uncertainty + after.uncertainty)
 
 
 def row(
@@ -120,10 +136,6 @@ def row(
     ]
 
 
-def _problem(network: Network) -> tuple[Any, Any]:
-    return network.model, network.data
-
-
 def _ratio(after: float, before: float) -> float:
     if before == after:
         return 1.0
@@ -136,7 +148,7 @@ def _distance(ratio: float) -> float:
 
 
 def matrix_text(cells: Iterable[Cell]) -> str:
-    """The matrix as text: worst ratios, ✓ where invariance is promised."""
+    """The matrix as text: worst ratios, ✓ where invariance is promised, ≈ within sampling error."""
     rows: dict[str, dict[str, Cell]] = {}
     for entry in cells:
         rows.setdefault(entry.measure, {})[entry.transformation] = entry
@@ -156,6 +168,8 @@ def _shown(entry: Cell | None) -> str:
     if entry is None or entry.worst is None:
         return "–"
     mark = "✓" if entry.promised else " "
+    if entry.unresolved:
+        return f"≈1{mark}"
     near = abs(entry.worst - 1)
     text = f"1{entry.worst - 1:+.0e}" if near < 5e-3 else f"{entry.worst:.3g}"
     return f"{'1' if near == 0 else text}{mark}"

@@ -2,9 +2,10 @@
 
 A family is a recipe; a network is a function of its family and seed. Parameters are random, and
 half of the networks are then trained for a few steps. Half of the dense ones have fewer parameters
-than rows N(C−1), so that not all are saturated. No input of a ReLU is within 1e-6 of its kink,
-relative to the largest: rounding does not flip a unit. Modules say ``Any`` of what they are called
-with, since torch.fx calls them with stand-ins for tensors.
+than rows N(C−1), so that not all are saturated. No input of a ReLU is within 1e-6 of its kink, no
+two logits of a sample are within 1e-6 of each other, relative to the largest: rounding does not flip
+a unit or a decision. Modules say ``Any`` of what they are called with, since torch.fx calls them with
+stand-ins for tensors.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+
+from igsref.randomness import preserved_random_state
 
 KINK_DISTANCE = 1e-6
 _ATTEMPTS = 100
@@ -45,7 +48,8 @@ def draw_network(family: str, seed: int) -> Network:
         raise ValueError(f"family must be one of {tuple(FAMILIES)}; got {family!r}")
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):
-        network = FAMILIES[family](generator)
+        with preserved_random_state():  # torch's layers fill themselves
+            network = FAMILIES[family](generator)
         if _chance(generator):
             _train(network)
         network.model.requires_grad_(True)
@@ -116,7 +120,7 @@ def _normalized_convolution(generator: Generator) -> Network:
         *(nn.Conv2d(channels, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, classes)),
     )
     norm.running_mean = 0.3 * _normal(generator, channels)
-    norm.running_var = 0.5 + torch.rand(channels, generator=generator)
+    norm.running_var = 0.5 + torch.rand(channels, generator=generator, dtype=torch.float32)
     return _filled(model, (1, 4, 4), classes, generator)
 
 
@@ -172,7 +176,7 @@ def _train(network: Network) -> None:
 
 @torch.no_grad()
 def _is_acceptable(network: Network) -> bool:
-    """No kink close by, no probability out of reach, not the same output for all."""
+    """No kink and no decision boundary close by, no probability out of reach."""
     before_kinks: list[Tensor] = []
     hooks = [
         module.register_forward_pre_hook(lambda _, args: before_kinks.append(args[0]))
@@ -184,7 +188,9 @@ def _is_acceptable(network: Network) -> bool:
         hook.remove()
     spread = logits.amax(dim=1) - logits.amin(dim=1)
     clear = all(bool((z.abs() > KINK_DISTANCE * z.abs().max()).all()) for z in before_kinks)
-    return clear and bool(spread.max() < _LARGEST_LOGIT_DIFFERENCE) and bool(spread.max() > 1e-2)
+    apart = logits.sort(dim=1).values.diff(dim=1).min()
+    within = bool(spread.max() < _LARGEST_LOGIT_DIFFERENCE)
+    return clear and within and bool(apart > KINK_DISTANCE * spread.max())
 
 
 def _normal(generator: Generator, *shape: int) -> Tensor:
@@ -196,4 +202,4 @@ def _integer(generator: Generator, low: int, high: int) -> int:
 
 
 def _chance(generator: Generator) -> bool:
-    return bool(torch.rand((), generator=generator) < 0.5)
+    return bool(torch.rand((), generator=generator, dtype=torch.float32) < 0.5)

@@ -149,13 +149,14 @@ def _elementwise(theta: Tensor, generator: Generator, strength: float) -> Biject
 def _power(
     make: Callable[[float, float, Tensor], Bijection],
 ) -> Callable[[Tensor, Generator, float], Bijection]:
-    """a in ±1/2 or anywhere in (−1/2, 2), b from 10^−strength to 10; θ̂ at or off θ."""
+    """a in ±1/2 or anywhere in (−1/2, 2), b from 10^−strength to 10; η̂ = θ̂, at or off θ."""
 
     def draw(theta: Tensor, generator: Generator, strength: float) -> Bijection:
         exponents = (-0.5, 0.5, _uniform(generator, -0.45, 2.0))
         exponent = exponents[int(torch.randint(3, (), generator=generator))]
-        offset = _uniform(generator, 0.0, 1.0) * (torch.rand((), generator=generator) < 0.8)
-        center = theta - offset * _normal(generator, len(theta)) / len(theta) ** 0.5
+        offset = _uniform(generator, 0.0, 1.0)
+        away = torch.rand((), generator=generator, dtype=torch.float32) < 0.8
+        center = theta - offset * away * _normal(generator, len(theta)) / len(theta) ** 0.5
         return make(exponent, 10.0 ** _uniform(generator, -strength, 1.0), center)
 
     return draw
@@ -215,14 +216,14 @@ TRANSFORMATIONS: dict[str, Transformation] = {
         Transformation(
             "elementwise power",
             "elementwise power",
-            _bijection(_power(lambda a, b, center: ElementwisePower(a, b, center))),
+            _bijection(_power(lambda a, b, center: ElementwisePower(a, b, center, center))),
             "general",
             2.0,
         ),
         Transformation(
             "radial power",
             "radial power",
-            _bijection(_power(lambda a, b, center: RadialPower(a, b, center))),
+            _bijection(_power(lambda a, b, center: RadialPower(a, b, center, center))),
             "general",
             2.0,
         ),

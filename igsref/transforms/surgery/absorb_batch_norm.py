@@ -31,8 +31,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from igsref.transforms.graph import is_altered
+from igsref.transforms.graph.tracing import trace
 
 _Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _NORMS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
@@ -66,7 +68,7 @@ def absorb_batch_norm(model: nn.Module) -> nn.Module:
     """
     absorbed = copy.deepcopy(model)
     norms = _batch_norms(absorbed)
-    graph = _traced(absorbed)
+    graph, _ = trace(absorbed)
     obstacles, done = [], False
     for name, norm in norms.items():
         node = _only_call(graph, name)
@@ -109,16 +111,6 @@ def _batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     return norms
 
 
-def _traced(model: nn.Module) -> fx.Graph:
-    try:
-        return fx.Tracer().trace(model)
-    except Exception as error:
-        raise ValueError(
-            "model must be one that torch.fx traces, to see what each BatchNorm follows; it raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
 def _only_call(graph: fx.Graph, name: str) -> fx.Node | None:
     calls = [node for node in graph.nodes if node.op == "call_module" and node.target == name]
     return calls[0] if len(calls) == 1 else None
@@ -149,8 +141,7 @@ def _obstacle(
 def _is_plain(model: nn.Module, module: nn.Module) -> bool:
     """Whether the module computes what its class says, from tensors of its own."""
     own = dict(_tensors(module))
-    hooks = (module._forward_hooks, module._forward_pre_hooks, "forward" in vars(module))
-    if any(hooks) or not own.keys() <= _TENSORS or parametrize.is_parametrized(module):
+    if is_altered(module) or not own.keys() <= _TENSORS:
         return False
     others = [
         value for other in model.modules() if other is not module for _, value in _tensors(other)

@@ -6,15 +6,15 @@ that read them (H·W columns each after flattening maps of H×W).
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
-from igsref.transforms.graph.groups import ChannelGroup, Place
-from igsref.transforms.surgery.chains import chain_groups
-from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow
+from igsref.transforms.graph import ChannelGroup, Place, channel_graph
+from igsref.transforms.graph.tracing import trace
+from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow, tensor_of
 
 
 class Part(Enum):
@@ -45,7 +45,7 @@ def growable_groups(model: nn.Module) -> dict[str, ChannelGroup]:
     Raises ValueError for a model that cannot be traced.
     """
     found: dict[str, ChannelGroup] = {}
-    for group in chain_groups(model):
+    for group in channel_graph(model).permuted:
         if _obstacle(model, group) is None:
             found |= {name: group for name in _makers(model, group)}
     return found
@@ -62,10 +62,14 @@ def find_group(model: nn.Module, layer: str) -> ChannelGroup:
     known = f"those that have are {', '.join(map(repr, found))}" if found else "no layer has"
     if layer not in dict(model.named_modules()):
         raise ValueError(f"layer {layer!r} does not exist; of layers with hidden units {known}")
-    for group in chain_groups(model):
+    graph = channel_graph(model)
+    for group in graph.permuted:
         if layer in _makers(model, group):
             raise ValueError(f"layer {layer!r}: {_obstacle(model, group)}")
-    raise ValueError(f"layer {layer!r} has no hidden units that could be changed; {known}")
+    raise ValueError(
+        f"layer {layer!r} has no hidden units that could be changed; {known}; "
+        f"in the way of others: {'; '.join(graph.stops)}"
+    )
 
 
 def draw_layer(model: nn.Module, generator: torch.Generator) -> str:
@@ -80,12 +84,22 @@ def draw_layer(model: nn.Module, generator: torch.Generator) -> str:
 
 
 def grow(model: nn.Module, group: ChannelGroup, growth: Growth) -> nn.Module:
-    """A copy of the model in which every tensor of the group has grown by one channel, the last."""
+    """A copy of the model in which every tensor of the group has grown by one channel, the last.
+
+    Raises ValueError where the network then makes other calls: it computes with its own widths.
+    """
     grown = copy.deepcopy(model)
     # Rows before columns, so that a matrix that makes and reads the channels fits both times.
     for place in sorted(group.places, key=lambda place: place.axis):
         _replace(
-            grown, place, _grow_axis(_get(grown, place.tensor), place, _part(grown, place), growth)
+            grown,
+            place,
+            _grow_axis(tensor_of(grown, place.tensor), place, _part(grown, place), growth),
+        )
+    if str(trace(grown)[0]) != str(trace(model)[0]):
+        raise ValueError(
+            "model computes with the widths of its layers (such as in_features), which one more "
+            "unit changes; its function would not be kept"
         )
     return grown
 
@@ -93,6 +107,16 @@ def grow(model: nn.Module, group: ChannelGroup, growth: Growth) -> nn.Module:
 def appended(entries: Tensor, new: Tensor | float) -> Tensor:
     """Entries (channels, …) with those of one further channel, drawn or all the same."""
     return torch.cat([entries, torch.as_tensor(new).to(entries).expand_as(entries[:1])])
+
+
+def drawn(fixed: Mapping[Part, float], generator: torch.Generator) -> Growth:
+    """A channel with the given entries where a part has one, and normal ones in all others."""
+
+    def growth(part: Part, entries: Tensor) -> Tensor:
+        new = fixed[part] if part in fixed else normal_entries(entries, generator)
+        return appended(entries, new)
+
+    return growth
 
 
 def normal_entries(entries: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,12 +145,15 @@ def _part(model: nn.Module, place: Place) -> Part:
 
 def _obstacle(model: nn.Module, group: ChannelGroup) -> str | None:
     """Why the group cannot grow, if it cannot."""
-    for place in group.places:
-        owner = model.get_submodule(place.tensor.rpartition(".")[0])
+    tensors = {id(tensor_of(model, place.tensor)) for place in group.places}
+    for name, owner in model.named_modules():
+        held = (*owner._parameters.values(), *owner._buffers.values())
+        if not tensors.intersection(map(id, held)):
+            continue
         if type(owner) not in (*LAYERS, *NORMS):
-            return f"its channels go through a {type(owner).__name__}"
+            return f"its channels go through {name!r}, a {type(owner).__name__}"
         if getattr(owner, "groups", 1) != 1:
-            return f"its channels go through a {type(owner).__name__} in groups"
+            return f"its channels go through {name!r}, a {type(owner).__name__} in groups"
     try:
         follow(model, group, lambda layer: Signal.ALIVE)
     except ValueError as error:
@@ -136,7 +163,7 @@ def _obstacle(model: nn.Module, group: ChannelGroup) -> str | None:
 
 def _makers(model: nn.Module, group: ChannelGroup) -> list[str]:
     """Names of the layers whose outputs are the group's channels."""
-    rows = {id(_get(model, p.tensor)) for p in group.places if p.axis == 0}
+    rows = {id(tensor_of(model, p.tensor)) for p in group.places if p.axis == 0}
     return [
         name
         for name, module in model.named_modules()
@@ -144,14 +171,9 @@ def _makers(model: nn.Module, group: ChannelGroup) -> list[str]:
     ]
 
 
-def _get(model: nn.Module, name: str) -> Tensor:
-    owner, _, child = name.rpartition(".")
-    return getattr(model.get_submodule(owner), child)
-
-
 def _replace(model: nn.Module, place: Place, value: Tensor) -> None:
     """Put a tensor in its place, wherever it stands, and correct what the modules say of sizes."""
-    old = _get(model, place.tensor)
+    old = tensor_of(model, place.tensor)
     new = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
     for module in model.modules():
         held = [*module._parameters.items(), *module._buffers.items()]

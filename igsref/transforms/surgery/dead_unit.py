@@ -16,15 +16,14 @@ sit on its kink. All these are refused.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from igsref.transforms.surgery.channel import (
     Part,
-    appended,
+    drawn,
     find_group,
     grow,
     growable_groups,
-    normal_entries,
 )
 from igsref.transforms.surgery.channel_flow import Signal, follow
 
@@ -57,7 +56,7 @@ def add_dead_unit(model: nn.Module, layer: str, generator: torch.Generator) -> n
     -1.0
     """
     group = find_group(model, layer)
-    for reader, signal in follow(model, group, _made).items():
+    for reader, signal in follow(model, group, _made):
         if signal is not Signal.OFF:
             raise ValueError(
                 f"layer {layer!r} cannot take a dead unit: {reader!r} would read one that is "
@@ -65,13 +64,7 @@ def add_dead_unit(model: nn.Module, layer: str, generator: torch.Generator) -> n
                 "then a ReLU: other activations are 0 nowhere but at single points, where "
                 "derivatives are not"
             )
-
-    def growth(part: Part, entries: Tensor) -> Tensor:
-        if part in _DEAD:
-            return appended(entries, _DEAD[part])
-        return appended(entries, normal_entries(entries, generator))
-
-    return grow(model, group, growth)
+    return grow(model, group, drawn(_DEAD, generator))
 
 
 def draw_add_dead_unit(model: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -83,7 +76,7 @@ def draw_add_dead_unit(model: nn.Module, generator: torch.Generator) -> nn.Modul
     names = [
         name
         for name, group in groups.items()
-        if all(signal is Signal.OFF for signal in follow(model, group, _made).values())
+        if all(signal is Signal.OFF for _, signal in follow(model, group, _made))
     ]
     if not names:
         raise ValueError(

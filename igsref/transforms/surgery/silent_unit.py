@@ -13,16 +13,9 @@ the weights out of the unit are not trained, nothing is added, and IGS stays.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from igsref.transforms.surgery.channel import (
-    Part,
-    appended,
-    draw_layer,
-    find_group,
-    grow,
-    normal_entries,
-)
+from igsref.transforms.surgery.channel import Part, draw_layer, drawn, find_group, grow
 
 _NEUTRAL = {Part.OUTGOING: 0.0, Part.GAIN: 1.0, Part.SHIFT: 0.0, Part.MEAN: 0.0, Part.VARIANCE: 1.0}
 
@@ -44,14 +37,7 @@ def add_silent_unit(model: nn.Module, layer: str, generator: torch.Generator) ->
     >>> wider[2].weight[:, 5].tolist()
     [0.0, 0.0, 0.0]
     """
-    group = find_group(model, layer)
-
-    def growth(part: Part, entries: Tensor) -> Tensor:
-        if part in _NEUTRAL:
-            return appended(entries, _NEUTRAL[part])
-        return appended(entries, normal_entries(entries, generator))
-
-    return grow(model, group, growth)
+    return grow(model, find_group(model, layer), drawn(_NEUTRAL, generator))
 
 
 def draw_add_silent_unit(model: nn.Module, generator: torch.Generator) -> nn.Module:

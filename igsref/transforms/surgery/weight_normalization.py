@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-_HAVE_UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from igsref.transforms.surgery.channel_flow import LAYERS
 
 
 class LengthAndDirection(nn.Module):
@@ -85,7 +85,7 @@ def draw_normalize_weights(model: nn.Module, generator: torch.Generator) -> nn.M
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d]:
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, _HAVE_UNITS)}
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, LAYERS)}
 
 
 def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[str]:

@@ -4,17 +4,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 import igsref
 from igsref.transforms.surgery import add_dead_unit, draw_add_dead_unit
 from tests.assertions import assert_same_igs
 from tests.strategies import SEEDS, architecture, classes, gaussian, mlp
+from tests.transforms.surgery.cases import RESIDUAL, Stream, residual
 
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, hidden=st.lists(st.integers(2, 4), min_size=1, max_size=3))
 def test_dead_unit_leaves_igs(seed, hidden):
     model = mlp(seed, [2, *hidden, 3], nn.ReLU)
@@ -33,6 +34,30 @@ def test_dead_channel_leaves_igs(name):
     assert after.num_parameters > before.num_parameters
     assert before.saturation < 0.999
     assert_same_igs(before, after)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_dead_unit_among_shared_channels_leaves_igs(name):
+    model, layer, data = residual(name, 0)
+    wider = add_dead_unit(model, layer, torch.Generator().manual_seed(0))
+    before, after = igsref.exact_igs(model, data), igsref.exact_igs(wider, data)
+    assert after.num_parameters > before.num_parameters
+    assert before.saturation < 0.999
+    assert_same_igs(before, after)
+
+
+def test_residual_stream_that_a_layer_reads_before_any_relu_is_refused():
+    with pytest.raises(ValueError, match="'layer' would read one that is negative, not off"):
+        add_dead_unit(Unrectified(), "layer", torch.Generator())
+
+
+class Unrectified(Stream):
+    """The layer reads the stream behind a sum first, behind ReLU afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.layer(x)
+        return self.head(torch.relu(x + self.layer(torch.relu(x))))
 
 
 def test_all_derivatives_by_a_dead_unit_are_zero_on_any_input():

@@ -13,11 +13,12 @@ from igsref.transforms.surgery import draw_split_unit, split_unit
 from tests.assertions import assert_same_igs
 from tests.closeness import EPS, assert_within
 from tests.strategies import ACTIVATIONS, SEEDS, architecture, classes, gaussian, mlp
+from tests.transforms.surgery.cases import RESIDUAL, residual
 
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, activation=st.sampled_from(sorted(ACTIVATIONS)), bias=st.booleans())
 def test_split_network_has_the_same_igs(seed, activation, bias):
     model = mlp(seed, [2, 4, 3, 3], ACTIVATIONS[activation], bias=bias)
@@ -34,6 +35,16 @@ def test_split_channel_leaves_igs_with_batch_norm_and_flattened_maps(layer, grow
     split = split_unit(model, layer, unit=1, fraction=0.25)
     before, after = igsref.exact_igs(model, (x, y)), igsref.exact_igs(split, (x, y))
     assert after.num_parameters - before.num_parameters == grown
+    assert before.saturation < 0.999
+    assert_same_igs(before, after)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_split_of_shared_channels_leaves_igs(name):
+    model, layer, data = residual(name, 0)
+    split = split_unit(model, layer, unit=1, fraction=0.25)
+    before, after = igsref.exact_igs(model, data), igsref.exact_igs(split, data)
+    assert after.num_parameters > before.num_parameters
     assert before.saturation < 0.999
     assert_same_igs(before, after)
 
