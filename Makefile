@@ -29,8 +29,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## Run the digits example; its results go to out/digits
 	$(PY) toy/digits.py --output out/digits
 
+# Two processes with a thread each: a file's tests stay together, with what they share.
 test: setup ## Run the tests and the doctests, with branch coverage
-	$(PY) -m pytest --cov --cov-branch
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --cov --cov-branch
 
 lint: setup ## Check style, format, types and the order of the layers
 	$(PY) -m ruff check

@@ -103,14 +103,22 @@ def draw_cases(
     Raises ValueError for an unknown transformation or a family that it cannot act on.
     """
     chosen = find_transformation(transformation)
-    among = chosen.families if families is None else tuple(families)
-    foreign = [family for family in among if family not in chosen.families]
+    return _cases(chosen, generator, chosen_families(chosen, families), per_network)
+
+
+def chosen_families(
+    transformation: Transformation, families: Iterable[str] | None
+) -> tuple[str, ...]:
+    """Those of the transformation unless given. Raises ValueError for one it cannot act on."""
+    own = transformation.families
+    among = own if families is None else tuple(families)
+    foreign = [family for family in among if family not in own]
     if foreign or not among:
         raise ValueError(
-            f"families must be among those that {transformation} can act on, {chosen.families}; "
+            f"families must be among those that {transformation.name} can act on, {own}; "
             f"got {foreign or among}"
         )
-    return _cases(chosen, generator, among, per_network)
+    return among
 
 
 def _cases(
@@ -197,13 +205,15 @@ def assert_invariant(
     transformation: a name in ``TRANSFORMATIONS``. families: some of those it can act on.
 
     Raises AssertionError with the code that reproduces the case; ValueError for a name that
-    does not exist.
+    does not exist and for fewer than one example.
 
     >>> import igsref
     >>> worst = assert_invariant(igsref.exact_igs, transformation="permutation", examples=2)
     >>> worst.holds
     True
     """
+    if examples < 1:
+        raise ValueError(f"examples must be at least 1; got {examples}")
     generator = Generator().manual_seed(seed)
     cases = draw_cases(transformation, generator, families=families)
     seen = [check(measure, next(cases), agreement=agreement) for _ in range(examples)]

@@ -14,7 +14,7 @@ from torch import Generator
 
 from igsref.measures.measurement import Measure, Measurement
 from igsref.testing.laws import STANDARD_ERRORS, Case, draw_cases, find_transformation
-from igsref.testing.networks import Network
+from igsref.testing.networks import Network, find_family
 from igsref.testing.transformations import TRANSFORMATIONS, Transformed
 
 
@@ -63,9 +63,16 @@ def draw_pairs(
 
     families: the first choice among those that the transformation can act on; all of its own
         where there is none of them among it.
+
+    Raises ValueError for an unknown transformation or family and a count below 1.
     """
     own = find_transformation(transformation).families
-    wanted = own if families is None else tuple(f for f in families if f in own) or own
+    if count < 1:
+        raise ValueError(f"count must be at least 1; got {count}")
+    first = own if families is None else tuple(families)
+    for family in first:
+        find_family(family)
+    wanted = tuple(family for family in first if family in own) or own
     cases = draw_cases(
         transformation,
         Generator().manual_seed(seed),
@@ -98,7 +105,7 @@ def cell(measure: Measure, transformation: str, pairs: Sequence[Pair]) -> Cell:
             continue
         before = earlier[id(pair.before)]
         ratios.append((_ratio(float(after), float(before)), _is_noise(before, after)))
-    worst, unresolved = max(ratios, key=lambda r: _distance(r[0])) if ratios else (None, False)
+    worst, unresolved = max(ratios, key=_severity) if ratios else (None, False)
     return Cell(
         measure.name,
         transformation,
@@ -109,6 +116,12 @@ def cell(measure: Measure, transformation: str, pairs: Sequence[Pair]) -> Cell:
         unresolved,
         reason,
     )
+
+
+def _severity(entry: tuple[float, bool]) -> tuple[bool, float]:
+    """What is more than noise first, then the ratio that is further from 1."""
+    ratio, noise = entry
+    return not noise, _distance(ratio)
 
 
 def _is_noise(before: SupportsFloat, after: SupportsFloat) -> bool:
@@ -129,7 +142,14 @@ def row(
     seed: int = 0,
     families: Iterable[str] | None = None,
 ) -> list[Cell]:
-    """A row of the matrix, for a measure of your own; ``count`` networks a cell."""
+    """A row of the matrix, for a measure of your own; ``count`` networks a cell.
+
+    Raises TypeError for what is no Measure and ValueError for an unknown name.
+    """
+    if not isinstance(measure, Measure):
+        raise TypeError(
+            f"measure must be a Measure (igsref.Measure(name, source, compute)); got {measure!r}"
+        )
     return [
         cell(measure, name, draw_pairs(name, count, seed, families=families))
         for name in transformations

@@ -2,10 +2,10 @@
 
 A family is a recipe; a network is a function of its family and seed. Parameters are random, and
 half of the networks are then trained for a few steps. Half of the dense ones have fewer parameters
-than rows N(C−1), so that not all are saturated. No input of a ReLU is within 1e-6 of its kink, no
-two logits of a sample are within 1e-6 of each other, relative to the largest: rounding does not flip
-a unit or a decision. Modules say ``Any`` of what they are called with, since torch.fx calls them with
-stand-ins for tensors.
+than rows N(C−1), so that not all are saturated. Relative to the largest, no input of a ReLU is
+within 1e-6 of its kink and no two logits of a sample are within 1e-6 of each other: rounding flips
+neither unit nor decision. Modules say ``Any`` of what they are called with, since torch.fx calls
+them with stand-ins for tensors.
 """
 
 from collections.abc import Callable
@@ -44,18 +44,24 @@ def draw_network(family: str, seed: int) -> Network:
 
     Raises ValueError for an unknown family.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family must be one of {tuple(FAMILIES)}; got {family!r}")
+    recipe = find_family(family)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(_ATTEMPTS):
         with preserved_random_state():  # torch's layers fill themselves
-            network = FAMILIES[family](generator)
+            network = recipe(generator)
         if _chance(generator):
             _train(network)
         network.model.requires_grad_(True)
         if _is_acceptable(network):
             return network
     raise RuntimeError(f"no acceptable network of family {family!r} and seed {seed}")
+
+
+def find_family(family: str) -> Callable[[Generator], Network]:
+    """The recipe of that name. Raises ValueError, with those there are."""
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {tuple(FAMILIES)}; got {family!r}")
+    return FAMILIES[family]
 
 
 class _Residual(nn.Module):

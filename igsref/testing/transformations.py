@@ -155,7 +155,7 @@ def _power(
         exponents = (-0.5, 0.5, _uniform(generator, -0.45, 2.0))
         exponent = exponents[int(torch.randint(3, (), generator=generator))]
         offset = _uniform(generator, 0.0, 1.0)
-        away = torch.rand((), generator=generator, dtype=torch.float32) < 0.8
+        away = bool(torch.rand((), generator=generator, dtype=torch.float32) < 0.8)
         center = theta - offset * away * _normal(generator, len(theta)) / len(theta) ** 0.5
         return make(exponent, 10.0 ** _uniform(generator, -strength, 1.0), center)
 

@@ -89,19 +89,29 @@ def grow(model: nn.Module, group: ChannelGroup, growth: Growth) -> nn.Module:
     Raises ValueError where the network then makes other calls: it computes with its own widths.
     """
     grown = copy.deepcopy(model)
-    # Rows before columns, so that a matrix that makes and reads the channels fits both times.
-    for place in sorted(group.places, key=lambda place: place.axis):
+    # Producers come first: in a matrix that makes and reads the channels, what leads from the new
+    # channel to itself is a weight out of it.
+    for place in group.places:
         _replace(
             grown,
             place,
             _grow_axis(tensor_of(grown, place.tensor), place, _part(grown, place), growth),
         )
-    if str(trace(grown)[0]) != str(trace(model)[0]):
+    _check_calls(model, grown)
+    return grown
+
+
+def _check_calls(model: nn.Module, grown: nn.Module) -> None:
+    (before, old), (after, new) = trace(model), trace(grown)
+    stored = [str(node.target) for node in before.nodes if node.op == "get_attr"]
+    same = str(before) == str(after) and all(
+        torch.equal(tensor_of(old, name), tensor_of(new, name)) for name in stored
+    )
+    if not same:
         raise ValueError(
             "model computes with the widths of its layers (such as in_features), which one more "
             "unit changes; its function would not be kept"
         )
-    return grown
 
 
 def appended(entries: Tensor, new: Tensor | float) -> Tensor:

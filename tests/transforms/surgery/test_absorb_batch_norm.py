@@ -34,7 +34,7 @@ def labelled(seed: int, inputs: int = 2) -> tuple[Tensor, Tensor]:
     return gaussian(seed + 1, 30, inputs), classes(seed + 2, 30, 3)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=SEEDS, bias=st.booleans())
 def test_absorption_leaves_igs_with_or_without_a_bias_of_the_layer(seed, bias):
     model, data = normalised_mlp(seed, bias=bias), labelled(seed)
@@ -70,7 +70,7 @@ def test_outputs_stay_and_the_model_is_left_alone():
 
 def test_channel_without_gain_can_raise_igs_and_never_lowers_it():
     rises = 0
-    for seed in range(5):
+    for seed in range(3):
         model, data = normalised_mlp(seed), labelled(seed)
         with torch.no_grad():
             model[1].weight[0] = 0
@@ -82,7 +82,7 @@ def test_channel_without_gain_can_raise_igs_and_never_lowers_it():
         assert after.value >= before.value - before.rounding_error - after.rounding_error
         # Before: W of that unit moves nothing. After: it does.
         rises += after.rank > before.rank and after.lower > before.value
-    assert rises == 5
+    assert rises == 3
 
 
 @pytest.mark.parametrize("mean, same", [(0.5, True), (0.0, False)])

@@ -137,6 +137,19 @@ def test_network_that_computes_with_its_widths_is_refused(between):
         grow(model, find_group(model, "one"), zeros)
 
 
+class Tempered(Meeting):
+    """Logits times a tensor that holds a width."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.tensor(self.two.in_features)
+
+
+def test_network_that_stores_its_width_in_a_tensor_is_refused():
+    model = Tempered(lambda model, x: x)
+    with pytest.raises(ValueError, match="model computes with the widths of its layers"):
+        grow(model, find_group(model, "one"), zeros)
+
+
 def convolutions(groups: int, out: int) -> nn.Module:
     middle = nn.Conv2d(4, out, 3, groups=groups)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), middle, nn.ReLU(), nn.Conv2d(out, 2, 1))
@@ -186,6 +199,7 @@ def read_outside() -> nn.Module:
         (convolutions(2, 4), "0", r"no hidden .*2 \(Conv2d\) has groups of several channels"),
         (convolutions(2, 4), "2", r"no hidden .*2 \(Conv2d\) has groups of several channels"),
         (attention(), "make", "its channels go through 'attend', a MultiheadAttention"),
+        (attention(), "attend.out_proj", "'attend.out_proj', a NonDynamicallyQuantizableLinear"),
         (Attention(), "head", "no hidden units"),
         (TiedAutoencoder(4), "encoder", "no hidden units"),
         (TiedAutoencoder(4), "decoder", "no hidden units"),

@@ -15,7 +15,7 @@ from tests.transforms.surgery.cases import RESIDUAL, residual
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=SEEDS, activation=st.sampled_from(sorted(ACTIVATIONS)))
 def test_igs_never_falls_and_the_ceiling_stays(seed, activation):
     model = mlp(seed, [2, 4, 3, 3], ACTIVATIONS[activation])
@@ -58,6 +58,20 @@ def test_igs_never_falls_by_a_silent_unit_among_shared_channels(name):
     assert after.rank > before.rank
     assert after.value > before.value + before.rounding_error + after.rounding_error
     assert after.ceiling == pytest.approx(before.ceiling, rel=1e-10)
+
+
+def test_silent_unit_does_not_hear_itself():
+    model, layer, _ = residual("stream", 0)
+    weight = add_silent_unit(model, layer, torch.Generator().manual_seed(0)).layer.weight
+    assert weight[:, 3].tolist() == [0.0] * 4
+    assert weight[3, :3].abs().min() > 0
+
+
+def test_batch_norm_leaves_a_silent_unit_as_it_is():
+    model, _, _ = architecture("batch norm", 0, 2)
+    norm = add_silent_unit(model, "0", torch.Generator().manual_seed(0))[1]
+    assert (norm.running_mean[3], norm.running_var[3]) == (0.0, 1.0)
+    assert (norm.weight[3], norm.bias[3]) == (1.0, 0.0)
 
 
 def test_igs_stays_where_outgoing_weights_are_not_trained():
