@@ -34,8 +34,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, skip_init
 
 import igsref
-from igsref.measures.crossings import Crossings, exact_crossings, first_order_crossings
-from igsref.measures.margins import Margins, margins
 
 WIDTHS = (2, 16, 16, 3)
 CLASSES = WIDTHS[-1]
@@ -86,9 +84,9 @@ class Experiment:
     accuracy: float
     eigenvalues: Tensor
     logits: Tensor
-    margins: Margins
-    first: Crossings
-    exact: Crossings
+    margins: igsref.Margins
+    first: igsref.Crossings
+    exact: igsref.Crossings
     parts: Tensor
     lengths: Tensor
     sample: int
@@ -106,12 +104,12 @@ def experiment(samples: int, seed: int) -> Experiment:
     problem, rank = geometry.problem, geometry.space.dimension
     spectrum = igsref.spectrum(problem, k=rank)
     vectors = spectrum.eigenvectors
-    everywhere = first_order_crossings(problem, directions=vectors)
+    everywhere = igsref.first_order_crossings(problem, directions=vectors)
     leading, rivals = vectors[:, :TOP], everywhere.rivals
     limit = float(parameters_to_vector(model.parameters()).detach().norm())
-    first = first_order_crossings(problem, directions=leading, rivals=rivals)
-    exact = exact_crossings(problem, directions=leading, rivals=rivals, limit=limit)
-    found = margins(geometry)
+    first = igsref.first_order_crossings(problem, directions=leading, rivals=rivals)
+    exact = igsref.exact_crossings(problem, directions=leading, rivals=rivals, limit=limit)
+    found = igsref.margins(geometry)
     sums = found.sums.gather(1, rivals[:, None])
     sample = chosen_sample(model, problem, vectors, exact)
     return Experiment(
@@ -162,7 +160,7 @@ def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
 
 
 def chosen_sample(
-    model: nn.Module, problem: igsref.Problem, vectors: Tensor, exact: Crossings
+    model: nn.Module, problem: igsref.Problem, vectors: Tensor, exact: igsref.Crossings
 ) -> int:
     """The correct sample of median gap that the decisions cross at every exact step shown.
 
@@ -177,7 +175,7 @@ def chosen_sample(
 
 
 def decides(
-    model: nn.Module, problem: igsref.Problem, vectors: Tensor, exact: Crossings, sample: int
+    model: nn.Module, problem: igsref.Problem, vectors: Tensor, exact: igsref.Crossings, sample: int
 ) -> list[bool]:
     """For each k shown, whether the two largest logits are equal after the exact step."""
     steps = [float(exact.nearest[sample, k - 1]) for k in SHOWN]
@@ -191,7 +189,7 @@ def decides(
 
 
 def panels(
-    model: nn.Module, vectors: Tensor, first: Crossings, exact: Crossings, sample: int
+    model: nn.Module, vectors: Tensor, first: igsref.Crossings, exact: igsref.Crossings, sample: int
 ) -> list[Panel]:
     made = []
     for k in SHOWN:

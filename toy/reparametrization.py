@@ -35,9 +35,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, skip_init
 
-from igsref.measures.compare import Comparison, compare
-from igsref.transforms.bijections import Bijection, ElementwisePower, RadialPower
-from igsref.transforms.reparametrize import reparametrize
+import igsref
+from igsref.transforms import Bijection, ElementwisePower, RadialPower
 
 WIDTHS = (2, 8, 8, 3)
 CLASSES = WIDTHS[-1]
@@ -127,7 +126,7 @@ class Experiment:
     """What picture and tables show. before: measures of the network as it is."""
 
     trained: Trained
-    before: Comparison
+    before: igsref.Comparison
     cases: tuple[Case, ...]
 
 
@@ -136,7 +135,7 @@ def experiment(
 ) -> Experiment:
     """Draw the samples, train, and measure in all coordinates; the same for the same seed."""
     trained = trained_network(samples, seed, steps)
-    before = compare(trained.model, (trained.x, trained.y), measures=[*BASELINES, "IGS"])
+    before = igsref.compare(trained.model, (trained.x, trained.y), measures=[*BASELINES, "IGS"])
     cases = tuple(
         measured_case(trained, before, center, shape, power, exponent, softening)
         for center, shape, power in PANELS
@@ -193,7 +192,7 @@ def train(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> None:
 
 def measured_case(
     trained: Trained,
-    before: Comparison,
+    before: igsref.Comparison,
     center: str,
     shape: str,
     power: Callable[..., Bijection],
@@ -202,11 +201,11 @@ def measured_case(
 ) -> Case:
     """Measure the network under the map with these parameters."""
     origin = trained.weights if center == "trained" else trained.initial
-    model = reparametrize(trained.model, power(exponent, softening, origin, origin))
+    model = igsref.reparametrize(trained.model, power(exponent, softening, origin, origin))
     old = before.result
     assert old is not None
     # The rank of F is the same in all coordinates, which an upper end that is tight needs to know.
-    after = compare(
+    after = igsref.compare(
         model,
         (trained.x, trained.y),
         measures=[*BASELINES, "IGS"],

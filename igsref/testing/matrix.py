@@ -144,12 +144,8 @@ def row(
 ) -> list[Cell]:
     """A row of the matrix, for a measure of your own; ``count`` networks a cell.
 
-    Raises TypeError for what is no Measure and ValueError for an unknown name.
+    Raises ValueError for an unknown transformation or family and a count below 1.
     """
-    if not isinstance(measure, Measure):
-        raise TypeError(
-            f"measure must be a Measure (igsref.Measure(name, source, compute)); got {measure!r}"
-        )
     return [
         cell(measure, name, draw_pairs(name, count, seed, families=families))
         for name in transformations

@@ -64,7 +64,7 @@ def test_kinks_and_decisions_are_kept_off(family):
         seen: list[torch.Tensor] = []
         for module in network.model.modules():
             if isinstance(module, nn.ReLU | nn.LeakyReLU):
-                module.register_forward_hook(lambda _, args, output: seen.append(args[0]))
+                module.register_forward_hook(lambda _, args, output: seen.append(args[0].detach()))
         logits = network.model(network.inputs).detach()
         assert seen
         for z in seen:

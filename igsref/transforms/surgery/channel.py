@@ -6,6 +6,7 @@ that read them (H·W columns each after flattening maps of H×W).
 """
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 
@@ -102,16 +103,21 @@ def grow(model: nn.Module, group: ChannelGroup, growth: Growth) -> nn.Module:
 
 
 def _check_calls(model: nn.Module, grown: nn.Module) -> None:
-    (before, old), (after, new) = trace(model), trace(grown)
-    stored = [str(node.target) for node in before.nodes if node.op == "get_attr"]
-    same = str(before) == str(after) and all(
-        torch.equal(tensor_of(old, name), tensor_of(new, name)) for name in stored
-    )
+    (before, stored), (after, stored_now) = _described_calls(model), _described_calls(grown)
+    same = before == after and all(map(torch.equal, stored, stored_now))
     if not same:
         raise ValueError(
             "model computes with the widths of its layers (such as in_features), which one more "
             "unit changes; its function would not be kept"
         )
+
+
+def _described_calls(model: nn.Module) -> tuple[str, list[Tensor]]:
+    """All calls with their arguments as text, and the tensors that are used outside layers."""
+    graph, root = trace(model)
+    stored = [tensor_of(root, str(node.target)) for node in graph.nodes if node.op == "get_attr"]
+    # Tensors that are made in the forward are numbered anew by every trace.
+    return re.sub(r"_tensor_constant\d+", "_tensor_constant", str(graph)), stored
 
 
 def appended(entries: Tensor, new: Tensor | float) -> Tensor:

@@ -12,6 +12,7 @@ ReLU turns negative into off; it leaves idle on its kink, which decides nothing.
 alike and yet depend on one another, or on how many they are, none can be added.
 """
 
+import operator
 from collections.abc import Callable
 from enum import Enum
 
@@ -33,7 +34,11 @@ _SUMS = {"add", "iadd"}
 # Their results share no memory with what they read, unless they work in place.
 _COPIES = {*_RECTIFIERS, *_SUMS, *_MEANS}
 _SHAPES = {"size", "getattr"}
-_IN_PLACE = {"iadd", "isub", "imul", "itruediv"}
+# torch.fx writes x += y down as x + y, though it overwrites x.
+_IN_PLACE = (
+    *(operator.add, operator.sub, operator.mul, operator.truediv),
+    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+)
 
 
 class Signal(Enum):
@@ -138,7 +143,7 @@ def _in_place(node: fx.Node, module: nn.Module | None) -> bool:
         return bool(getattr(module, "inplace", False))
     name = getattr(node.target, "__name__", str(node.target))
     told = any(entry is True for entry in (*node.args, *node.kwargs.values()))
-    return name in _IN_PLACE or name.endswith("_") or told
+    return node.target in _IN_PLACE or name.endswith("_") or told
 
 
 def _forget(node: fx.Node, root: nn.Module, seen: dict[fx.Node, Signal]) -> None:

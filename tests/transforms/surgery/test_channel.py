@@ -138,14 +138,16 @@ def test_network_that_computes_with_its_widths_is_refused(between):
 
 
 class Tempered(Meeting):
-    """Logits times a tensor that holds a width."""
+    """Logits times a tensor that is made of a number in every call."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * torch.tensor(self.two.in_features)
+        return self.two(torch.relu(self.one(x))) * torch.tensor(self.between(self))
 
 
-def test_network_that_stores_its_width_in_a_tensor_is_refused():
-    model = Tempered(lambda model, x: x)
+def test_network_that_puts_its_width_into_a_tensor_is_refused():
+    model = Tempered(lambda model: 2.0)
+    assert grow(model, find_group(model, "one"), zeros).two.in_features == 5
+    model = Tempered(lambda model: model.two.in_features)
     with pytest.raises(ValueError, match="model computes with the widths of its layers"):
         grow(model, find_group(model, "one"), zeros)
 

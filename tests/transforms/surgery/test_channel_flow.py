@@ -91,9 +91,9 @@ def test_signal_where_two_layers_meet(meet, expected):
 
 
 def shifted(one: Tensor, two: Tensor) -> Tensor:
-    x = one.relu()
+    x = before = one.relu()
     x += 5.0
-    return x
+    return before
 
 
 def shifted_behind(one: Tensor, two: Tensor) -> Tensor:
@@ -125,6 +125,24 @@ def rectified_behind(one: Tensor, two: Tensor) -> Tensor:
 )
 def test_nothing_is_known_of_what_is_overwritten(meet):
     assert met(meet) is Signal.ALIVE
+
+
+class Overwritten(Between):
+    """A module that works in place rectifies what is read afterwards: 0, not below it."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.add)
+        self.rectify = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(x)
+        return self.head(torch.relu(x + self.rectify(x)))
+
+
+def test_nothing_is_known_of_what_a_module_overwrites():
+    group = ChannelGroup(3, (Place("one.weight", 0),), (Place("head.weight", 1),))
+    model = Overwritten()
+    assert follow(model, group, lambda layer: Signal.NEGATIVE) == [("head", Signal.ALIVE)]
 
 
 def shortcut(one: Tensor, two: Tensor) -> Tensor:
