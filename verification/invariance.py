@@ -13,12 +13,13 @@ import argparse
 import secrets
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,7 +28,8 @@ from tqdm import tqdm
 
 import igsref
 from igsref.measures.registry import MEASURES, SHARPNESS
-from igsref.testing import TRANSFORMATIONS, Case, Deviation, deviation, draw_cases
+from igsref.testing import TRANSFORMATIONS, Case, Deviation, draw_cases
+from igsref.testing.laws import compared
 
 PER_NETWORK = 5
 SMALL = ("ReLU perceptron", "leaky ReLU perceptron", "tanh perceptron", "GELU perceptron")
@@ -80,12 +82,23 @@ def deviations(task: Task) -> list[Deviation | None]:
     found: list[Deviation | None] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        before = _defined(lambda: compute(network.model, network.data))
         for case in task.cases:
-            try:
-                found.append(deviation(compute, case, network=network))
-            except (TypeError, ValueError):
+            transformed = _defined(lambda case=case: case.transformed(network))
+            after = transformed and _defined(lambda t=transformed: compute(t.model, network.data))
+            if before is None or after is None:
                 found.append(None)
+                continue
+            found.append(compared(before, after, case, transformed.condition))
     return found
+
+
+def _defined(call: Callable[[], Any]) -> Any:
+    """What a call gives; None where it refuses what it was given."""
+    try:
+        return call()
+    except (TypeError, ValueError):
+        return None
 
 
 def tasks(measure: str, transformation: str, pairs: int, seed: int) -> list[Task]:

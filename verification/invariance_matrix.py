@@ -140,7 +140,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=COUNT, help="networks a cell (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for name in ("count", "workers"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1; got {getattr(options, name)}")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,6 +22,9 @@ _OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
 }
 """What one result holds already."""
 
+_NEGLIGIBLE = 1e-7
+"""An uncertainty that six digits do not show, relative."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -44,6 +47,7 @@ class Comparison:
                 "value": measured.value,
                 "uncertainty": measured.uncertainty,
                 "kind": measured.kind,
+                "bracket": measured.bracket,
             }
             for name, measured in self.measurements.items()
         }
@@ -129,11 +133,14 @@ def _chosen(measures: Sequence[str | Measure] | None) -> dict[str, Measure | Non
         raise TypeError(f"measures must be a non-empty list of names or Measures; got {measures!r}")
     named: dict[str, Measure | None] = {}
     for measure in measures:
-        if isinstance(measure, str) and measure in _OF_THE_RESULT:
-            named[measure] = None
-        else:
-            found = find_measure(measure)
-            named[found.name] = found
+        name = measure if isinstance(measure, str) else getattr(measure, "name", None)
+        if name in _OF_THE_RESULT and measure in (name, MEASURES.get(name)):
+            named[name] = None
+            continue
+        found = find_measure(measure)
+        if named.get(found.name, found) is not found:
+            raise ValueError(f"measures must have different names; got {found.name!r} twice")
+        named[found.name] = found
     return named
 
 
@@ -142,7 +149,15 @@ def side_by_side(comparisons: Mapping[str, Comparison]) -> str:
 
     ± is one standard error of what was sampled, the spread of several starts of what was maximised,
     and otherwise a bound; where it is below the digits shown it is left out.
+
+    Raises ValueError without a comparison.
     """
+    if not comparisons:
+        raise ValueError("comparisons must hold at least one, under the name of its column; got {}")
+    if not isinstance(comparisons, Mapping):
+        raise TypeError(
+            f"comparisons must be a mapping from names; got {type(comparisons).__name__}"
+        )
     names = list(dict.fromkeys(name for c in comparisons.values() for name in c.measurements))
     rows = [["measure", *comparisons]]
     for name in names:
@@ -153,16 +168,29 @@ def side_by_side(comparisons: Mapping[str, Comparison]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    left_out = {n: why for c in comparisons.values() for n, why in c.refused.items()}
-    lines += [f"not defined here: {name}: {why}" for name, why in left_out.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out(comparisons)])
+
+
+def _left_out(comparisons: Mapping[str, Comparison]) -> list[str]:
+    """A line for each reason, with the columns that it is about unless it is all of them."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for column, comparison in comparisons.items():
+        for reason in comparison.refused.items():
+            where.setdefault(reason, []).append(column)
+    return [
+        f"not defined {'here' if len(columns) == len(comparisons) else 'for ' + ', '.join(columns)}"
+        f": {name}: {why}"
+        for (name, why), columns in where.items()
+    ]
 
 
 def _cell(measured: Measurement | None) -> str:
     if measured is None:
         return "–"
     shown = f"{measured.value:.6g}"
-    if measured.uncertainty <= 1e-7 * abs(measured.value):
+    if measured.uncertainty <= _NEGLIGIBLE * abs(measured.value):
         return shown
+    if measured.bracket:
+        return f"{shown} in [{measured.bracket[0]:.6g}, {measured.bracket[1]:.6g}]"
     sign = "+" if measured.kind == "maximised" else "±"
     return f"{shown} {sign} {measured.uncertainty:.1g}"

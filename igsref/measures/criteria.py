@@ -185,6 +185,7 @@ def criterion_of(result: Result, *, training_size: SupportsIndex | None = None) 
         ),
         uncertainty=max(upper - value, value - lower),
         kind="enclosed",
+        bracket=(lower, upper),
         enclosure=Enclosure(lower, value, upper, scaled.grade),
     )
 

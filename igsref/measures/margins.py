@@ -92,8 +92,12 @@ class Margins:
 
     @property
     def saturation(self) -> Float64[Tensor, "samples classes"]:
-        """squared_slopes/ceilings: at 1 the distance is a function of the outputs alone."""
-        return share(self.squared_slopes, self.ceilings)
+        """squared_slopes/ceilings: at 1 the distance is a function of the outputs alone.
+
+        Not a number where c = y.
+        """
+        own = torch.arange(self.gaps.shape[1]) == self.labels[:, None].cpu()
+        return torch.where(own, torch.nan, share(self.squared_slopes, self.ceilings))
 
 
 def margins(

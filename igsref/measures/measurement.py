@@ -34,12 +34,14 @@ INVARIANCES: tuple[Invariance, ...] = get_args(Invariance)
 class Measurement:
     """A number, how uncertain it is, and in which sense.
 
+    bracket: (lower, upper) of what is enclosed; the uncertainty is its wider side.
     Raises ValueError for an uncertainty below 0.
     """
 
     value: float
     uncertainty: float = 0.0
     kind: Kind = "computed"
+    bracket: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.uncertainty >= 0:
@@ -55,10 +57,19 @@ class Measure:
 
     compute: a function of (model, data, **options), as ``igsref.exact_igs`` is, that gives a
         Measurement, or a plain number.
-    promised: the transformations under which its paper says that it does not change.
+    promised: the kinds of transformations (``INVARIANCES``) under which its paper says that it does
+        not change.
+    Raises TypeError for a compute that cannot be called, ValueError for a kind that there is not.
     """
 
     name: str
     source: str
     compute: Callable[..., SupportsFloat]
     promised: frozenset[Invariance] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not callable(self.compute):
+            raise TypeError(f"compute must be a function of (model, data); got {self.compute!r}")
+        unknown = sorted(set(self.promised) - set(INVARIANCES))
+        if unknown:
+            raise ValueError(f"promised must be among {INVARIANCES}; got {unknown}")

@@ -44,7 +44,7 @@ def igs(
 def igs_of(result: Result) -> Measurement:
     """The IGS of a result, with the wider side of its bracket."""
     wider = max(result.upper - result.value, result.value - result.lower)
-    return Measurement(result.value, wider, "enclosed")
+    return Measurement(result.value, wider, "enclosed", (result.lower, result.upper))
 
 
 IGS = Measure(name="IGS", source=_JANG, compute=igs, promised=frozenset(INVARIANCES))

@@ -10,14 +10,17 @@ c = √m·κ(Φ). A plain number, which states nothing, is taken to be good to `
 and so to c·agreement. Brackets, of measures that have them, must overlap always.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Generator
 
-from igsref.measures.measurement import Measurement
+from igsref.measures.measurement import Measure, Measurement
+from igsref.measures.registry import find_measure
 from igsref.testing.networks import Network, draw_network
 from igsref.testing.transformations import TRANSFORMATIONS, Transformation, Transformed
 
@@ -26,8 +29,9 @@ AGREEMENT = 1e-10
 STANDARD_ERRORS = 6.0
 """Of a sampled number, by which it may be off."""
 
-Measured = Callable[[Any, Any], Any]
-"""A function of (model, data) that gives a number, or an object that ``float`` takes."""
+Measured = str | Measure | Callable[[Any, Any], Any]
+"""A name in ``igsref.MEASURES``, a Measure, or a function of (model, data) that gives a number, or
+an object that ``float`` takes."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,12 @@ class Deviation:
     def moved(self) -> float:
         """|after − before|; infinite where either is not a number."""
         difference = abs(self.after - self.before)
-        return difference if difference == difference else float("inf")
+        return difference if math.isfinite(difference) else math.inf
 
     @property
     def holds(self) -> bool:
-        """Whether the law does."""
-        return self.moved <= self.allowed and self.apart == 0
+        """Whether the law does; never for what is no finite number."""
+        return math.isfinite(self.moved) and self.moved <= self.allowed and self.apart == 0
 
 
 def find_transformation(name: str) -> Transformation:
@@ -144,10 +148,28 @@ def deviation(
 
     measure: a function of (model, data). network: the case's, if it is at hand.
     """
+    if not agreement > 0:
+        raise ValueError(f"agreement must be positive; got {agreement}")
+    compute = function_of(measure)
     network = case.network() if network is None else network
     transformed = case.transformed(network)
-    before, after = measure(network.model, network.data), measure(transformed.model, network.data)
+    before, after = compute(network.model, network.data), compute(transformed.model, network.data)
     return compared(before, after, case, transformed.condition, agreement=agreement)
+
+
+def function_of(measure: Measured) -> Callable[[Any, Any], Any]:
+    """The function of (model, data) behind a name or a Measure; a function as it is.
+
+    Raises ValueError for a name that there is not, TypeError for anything else.
+    """
+    if isinstance(measure, str | Measure):
+        return find_measure(measure).compute
+    if not callable(measure):
+        raise TypeError(
+            "measure must be a name in igsref.MEASURES, a Measure or a function of (model, data); "
+            f"got {measure!r}"
+        )
+    return measure
 
 
 def compared(
@@ -156,7 +178,7 @@ def compared(
     """The same of two results; condition: κ(Φ)."""
     factor = 1.0
     if find_transformation(case.transformation).rounding == "general":
-        factor = _parameters(case) ** 0.5 * condition
+        factor = _parameters(case.family, case.network_seed) ** 0.5 * condition
     stated = _uncertainty(before) + _uncertainty(after)
     share = agreement if _states_uncertainty(before) else factor * agreement
     allowed = share * abs(float(before)) + factor * stated
@@ -167,8 +189,9 @@ def _states_uncertainty(result: Any) -> bool:
     return hasattr(result, "upper") or getattr(result, "kind", "computed") != "computed"
 
 
-def _parameters(case: Case) -> int:
-    return sum(value.numel() for value in case.network().model.parameters())
+@cache
+def _parameters(family: str, network_seed: int) -> int:
+    return sum(value.numel() for value in draw_network(family, network_seed).model.parameters())
 
 
 def _uncertainty(result: Any) -> float:
@@ -200,7 +223,8 @@ def assert_invariant(
 ) -> Deviation:
     """Hold a measure to the law on random networks; the case that came closest to breaking it.
 
-    measure: a function of (model, data). Results with ``lower`` and ``upper``, or with
+    measure: a name in ``igsref.MEASURES``, a Measure, or a function of (model, data), defined for
+        the networks of the families. Results with ``lower`` and ``upper``, or with
     ``uncertainty``, are compared by what they state; plain numbers to ``agreement``, relative.
     transformation: a name in ``TRANSFORMATIONS``. families: some of those it can act on.
 
@@ -231,7 +255,11 @@ def check(
     if not seen.holds:
         raise AssertionError(
             f"{case.transformation} moved the measure from {seen.before!r} to {seen.after!r}, by "
-            f"{seen.moved:.3g}; allowed {seen.allowed:.3g}, brackets {seen.apart:.3g} apart. "
+            f"{seen.moved:.3g}; allowed {seen.allowed:.3g}{_gap(seen)}. "
             f"To see it again: igsref.testing.check(measure, {case})"
         )
     return seen
+
+
+def _gap(seen: Deviation) -> str:
+    return f", and its brackets are {seen.apart:.3g} apart" if seen.apart else ""

@@ -13,7 +13,15 @@ from typing import Any, SupportsFloat
 from torch import Generator
 
 from igsref.measures.measurement import Measure, Measurement
-from igsref.testing.laws import STANDARD_ERRORS, Case, draw_cases, find_transformation
+from igsref.measures.registry import find_measure
+from igsref.testing.laws import (
+    STANDARD_ERRORS,
+    Case,
+    Measured,
+    draw_cases,
+    find_transformation,
+    function_of,
+)
 from igsref.testing.networks import Network, find_family
 from igsref.testing.transformations import TRANSFORMATIONS, Transformed
 
@@ -135,19 +143,28 @@ def _is_noise(before: SupportsFloat, after: SupportsFloat) -> bool:
 
 
 def row(
-    measure: Measure,
+    measure: Measured,
     *,
     transformations: Iterable[str] = tuple(TRANSFORMATIONS),
     count: int = 6,
     seed: int = 0,
     families: Iterable[str] | None = None,
 ) -> list[Cell]:
-    """A row of the matrix, for a measure of your own; ``count`` networks a cell.
+    """A row of the matrix; ``count`` networks a cell.
 
-    Raises ValueError for an unknown transformation or family and a count below 1.
+    measure: a name in ``igsref.MEASURES``, a Measure, or a function of (model, data).
+    Raises ValueError for an unknown measure, transformation or family and a count below 1;
+    TypeError for what is no measure and for names that are no list.
     """
+    if isinstance(transformations, str):
+        raise TypeError(f"transformations must be a list of names; got {transformations!r}")
+    if isinstance(measure, str | Measure):
+        chosen = find_measure(measure)
+    else:
+        compute = function_of(measure)
+        chosen = Measure(getattr(compute, "__name__", "measure"), "given", compute)
     return [
-        cell(measure, name, draw_pairs(name, count, seed, families=families))
+        cell(chosen, name, draw_pairs(name, count, seed, families=families))
         for name in transformations
     ]
 

@@ -20,7 +20,9 @@ def test_names_are_those_of_the_measures_and_of_one_table_only():
 def test_every_public_measure_of_the_library_is_in_the_table():
     functions = {measure.compute.__name__ for measure in MEASURES.values()} - {"igs"}
     assert functions <= set(igsref.__all__)
-    named = [n for n in igsref.__all__ if n.endswith(("_sharpness", "_flatness", "_norm", "_trace"))]
+    named = [
+        n for n in igsref.__all__ if n.endswith(("_sharpness", "_flatness", "_norm", "_trace"))
+    ]
     assert set(named) <= functions
 
 
@@ -47,7 +49,9 @@ def test_names_and_measures_are_found():
 
 
 def test_a_name_that_there_is_not_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"measures must be among \['AIC', .*'λmax\(H\)'\]; got 'x'"):
+    with pytest.raises(
+        ValueError, match=r"measures must be among \['AIC', .*'λmax\(H\)'\]; got 'x'"
+    ):
         find_measure("x")
 
 

@@ -57,6 +57,7 @@ def test_a_computed_measurement_is_a_plain_number():
     assert one == compared(8.0, 9.0, GENERAL, CONDITION)
 
 
+@pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 def test_a_result_is_allowed_its_rounding_error():
     network = PLAIN.network()
     result = igsref.exact_igs(network.model, network.data)
@@ -140,7 +141,7 @@ def test_cases_are_functions_of_the_generator_and_take_families_in_turn():
 
 
 def test_what_there_is_not_is_refused():
-    with pytest.raises(ValueError, match="transformation must be one of .*; got 'rotation'"):
+    with pytest.raises(ValueError, match=r"transformation must be one of .*; got 'rotation'"):
         assert_invariant(size, transformation="rotation")
     generator = torch.Generator().manual_seed(0)
     for families in (["attention"], []):

@@ -128,7 +128,7 @@ def test_pairs_are_functions_of_the_seed_and_keep_to_families_where_they_can():
 
 
 def test_pairs_of_what_there_is_not_are_refused():
-    with pytest.raises(ValueError, match="transformation must be one of .*; got 'rotation'"):
+    with pytest.raises(ValueError, match=r"transformation must be one of .*; got 'rotation'"):
         draw_pairs("rotation", 1, 0)
     with pytest.raises(ValueError, match=r"family must be one of .*; got 'VGG'"):
         draw_pairs("permutation", 1, 0, families=["VGG"])

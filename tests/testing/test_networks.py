@@ -62,9 +62,13 @@ def test_kinks_and_decisions_are_kept_off(family):
     for seed in SEEDS:
         network = draw_network(family, seed)
         seen: list[torch.Tensor] = []
+
+        def keep(module, args, output, seen=seen):
+            seen.append(args[0].detach())
+
         for module in network.model.modules():
             if isinstance(module, nn.ReLU | nn.LeakyReLU):
-                module.register_forward_hook(lambda _, args, output: seen.append(args[0].detach()))
+                module.register_forward_hook(keep)
         logits = network.model(network.inputs).detach()
         assert seen
         for z in seen:

@@ -39,7 +39,7 @@ def test_cases_shrink_towards_small_strengths():
 
 
 def test_what_there_is_not_is_refused_before_anything_is_drawn():
-    with pytest.raises(ValueError, match="transformation must be one of .*; got 'rotation'"):
+    with pytest.raises(ValueError, match=r"transformation must be one of .*; got 'rotation'"):
         cases("rotation")
     with pytest.raises(ValueError, match="families must be among those that sign flip can act on"):
         cases("sign flip", families=["convolution"])

@@ -59,10 +59,7 @@ def normalize_weights(model: nn.Module, layers: str | Sequence[str] | None = Non
     normalized = copy.deepcopy(model)
     for name in _chosen(normalized, layers):
         layer = _layers(normalized)[name]
-        trained = layer.weight.requires_grad
         parametrize.register_parametrization(layer, "weight", LengthAndDirection())
-        for value in (layer.get_parameter(f"parametrizations.weight.original{i}") for i in (0, 1)):
-            value.requires_grad_(trained)
     return normalized
 
 

@@ -34,7 +34,7 @@ def labelled(seed: int, inputs: int = 2) -> tuple[Tensor, Tensor]:
     return gaussian(seed + 1, 30, inputs), classes(seed + 2, 30, 3)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=SEEDS, bias=st.booleans())
 def test_absorption_leaves_igs_with_or_without_a_bias_of_the_layer(seed, bias):
     model, data = normalised_mlp(seed, bias=bias), labelled(seed)

@@ -15,7 +15,7 @@ from tests.transforms.surgery.cases import RESIDUAL, Stream, residual
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=SEEDS, hidden=st.lists(st.integers(2, 4), min_size=1, max_size=3))
 def test_dead_unit_leaves_igs(seed, hidden):
     model = mlp(seed, [2, *hidden, 3], nn.ReLU)

@@ -15,7 +15,7 @@ from tests.transforms.surgery.cases import RESIDUAL, residual
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=SEEDS, activation=st.sampled_from(sorted(ACTIVATIONS)))
 def test_igs_never_falls_and_the_ceiling_stays(seed, activation):
     model = mlp(seed, [2, 4, 3, 3], ACTIVATIONS[activation])

@@ -18,7 +18,7 @@ from tests.transforms.surgery.cases import RESIDUAL, residual
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=SEEDS, activation=st.sampled_from(sorted(ACTIVATIONS)), bias=st.booleans())
 def test_split_network_has_the_same_igs(seed, activation, bias):
     model = mlp(seed, [2, 4, 3, 3], ACTIVATIONS[activation], bias=bias)

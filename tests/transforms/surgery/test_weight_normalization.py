@@ -19,7 +19,7 @@ from tests.strategies import ACTIVATIONS, SEEDS, architecture, classes, gaussian
 pytestmark = pytest.mark.filterwarnings("ignore::igsref.AccuracyWarning")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=SEEDS, activation=st.sampled_from(sorted(ACTIVATIONS)))
 def test_normalised_network_has_the_same_igs(seed, activation):
     model = mlp(seed, [2, 4, 3, 3], ACTIVATIONS[activation])
