@@ -41,7 +41,7 @@ class Comparison:
         return self.measurements[name]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Name → value, uncertainty, kind; plain Python values."""
+        """Name → value, uncertainty, kind, bracket; plain Python values."""
         return {
             name: {
                 "value": measured.value,
@@ -107,7 +107,7 @@ def compare(
             continue
         try:
             measurements[name] = _measured(measure, held, model, data, options)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
             if measures is not None:
                 raise
             refused[name] = str(error)

@@ -45,9 +45,13 @@ class Cell:
     refused: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """measure, transformation, promised, median, worst."""
-        names = ("measure", "transformation", "promised", "median", "worst")
-        return {name: getattr(self, name) for name in names}
+        """measure, transformation, promised, median, worst; None for a ratio that is not finite."""
+        names = ("measure", "transformation", "promised")
+        ratios = {"median": self.median, "worst": self.worst}
+        return {name: getattr(self, name) for name in names} | {
+            name: ratio if ratio is not None and math.isfinite(ratio) else None
+            for name, ratio in ratios.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)

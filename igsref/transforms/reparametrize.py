@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from igsref.flat import flatten, unflatten
 from igsref.model import LogitFunction, logit_function
-from igsref.transforms.bijections.protocol import Bijection, check_vector
+from igsref.transforms.bijections.protocol import Bijection, check_bijection, check_vector
 
 _ALLOWED_LOSS = 2.0**-26
 
@@ -31,15 +31,16 @@ def reparametrize(
         ``igsref.model.logit_function`` makes of either, to choose parameters or logits.
     bijection: φ, of all entries of θ as one vector, in the order of ``named_parameters()``.
 
-    Raises ValueError for a bijection of another size, for θ where φ is no diffeomorphism, and
-    where rounding is so large that φ⁻¹(φ(θ)) has lost half of θ's digits; for a model without
-    trainable parameters, and all else that ``logit_function`` refuses.
+    Raises TypeError for what is no bijection; ValueError for one of another size, for θ where φ is
+    no diffeomorphism, and where rounding is so large that φ⁻¹(φ(θ)) has lost half of θ's digits;
+    for a model without trainable parameters, and all else that ``logit_function`` refuses.
 
     >>> from igsref.transforms.bijections import Sinh
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
     >>> [name for name, _ in reparametrize(model, Sinh()).named_parameters()]
     ['0.weight', '0.bias']
     """
+    check_bijection("bijection", bijection)
     function = model if isinstance(model, LogitFunction) else logit_function(model)
     theta = flatten(function.parameters)
     bijection.check(theta)

@@ -97,9 +97,11 @@ def test_training_lowers_the_loss():
     for value in network.model.parameters():
         value.data = value.data.sin()
     loss = nn.CrossEntropyLoss()
-    before = float(loss(network.model(network.inputs), network.labels))
+    with torch.no_grad():
+        before = loss(network.model(network.inputs), network.labels).item()
     networks._train(network)
-    assert float(loss(network.model(network.inputs), network.labels)) < before
+    with torch.no_grad():
+        assert loss(network.model(network.inputs), network.labels).item() < before
 
 
 def test_an_unknown_family_is_refused_with_those_that_there_are():

@@ -1,5 +1,6 @@
 """Bijections made of others: one after another, and the other way round."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -7,23 +8,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from igsref.transforms.bijections.protocol import Bijection, check_vector
+from igsref.transforms.arguments import check_sequence
+from igsref.transforms.bijections.protocol import Bijection, check_bijection, check_vector
 
 
 @dataclass(frozen=True, eq=False)
 class Composition:
     """η = φ_k(⋯ φ_1(θ)): the first of ``parts`` acts first.
 
-    Raises ValueError where there are no parts.
+    Raises TypeError for what is no list or tuple of bijections; ValueError where it is empty.
 
     >>> from igsref.transforms.bijections import Cubic, Sinh
     >>> Composition((Sinh(), Cubic(1.0))).name
     'sinh, then cubic plus 1·θ'
     """
 
-    parts: tuple[Bijection, ...]
+    parts: Sequence[Bijection]
 
     def __post_init__(self) -> None:
+        check_sequence("parts", self.parts, "bijections")
+        for number, part in enumerate(self.parts):
+            check_bijection(f"parts[{number}]", part)
+        object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts:
             raise ValueError("parts must hold at least one bijection; got none")
 
@@ -78,6 +84,9 @@ class Inverse:
 
     original: Bijection
 
+    def __post_init__(self) -> None:
+        check_bijection("bijection", self.original)
+
     @property
     def name(self) -> str:
         """That of the original, as its inverse."""
@@ -110,6 +119,8 @@ class Inverse:
 
 def invert(bijection: Bijection) -> Bijection:
     """The bijection in the other direction; the inverse of an inverse is the original itself.
+
+    Raises TypeError for what is no bijection.
 
     >>> from igsref.transforms.bijections import Sinh
     >>> invert(invert(Sinh()))

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from igsref.transforms.arguments import check_integer, check_number
 from igsref.transforms.bijections.protocol import check_vector
 
 _UNITS = 8
@@ -41,6 +42,9 @@ class AffineCoupling:
     weights: dict[str, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_integer("size", self.size)
+        check_integer("seed", self.seed)
+        check_number("strength", self.strength)
         m = operator.index(self.size)
         if m < 2:
             raise ValueError(f"size must be at least 2, to have two halves; got {m}")

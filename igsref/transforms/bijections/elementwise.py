@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from igsref.transforms.arguments import check_number
 from igsref.transforms.bijections.protocol import check_vector, refuse_where
 
 
@@ -55,7 +56,7 @@ class Sinh:
 class Cubic:
     """η_k = θ_k³ + c θ_k.
 
-    slope: c > 0; ValueError otherwise.
+    slope: c > 0; ValueError otherwise, TypeError for what is no number.
 
     >>> Cubic(1.0).inverse(torch.tensor([10.0, -2.0]))
     tensor([ 2., -1.])
@@ -64,6 +65,7 @@ class Cubic:
     slope: float
 
     def __post_init__(self) -> None:
+        check_number("slope", self.slope)
         if not 0 < self.slope < math.inf:
             raise ValueError(
                 f"slope must be positive and finite for θ³ + slope·θ to be a diffeomorphism; "
@@ -137,7 +139,11 @@ class Softplus:
     def check(self, theta: Tensor) -> None:
         """Raise ValueError for what is not finite, and unless all entries are positive."""
         check_vector("theta", theta)
-        refuse_where(theta <= 0, "theta", theta, "theta must be positive to be a softplus")
+        reason = (
+            "theta must be positive to be a softplus (for theta of any sign, with positive eta, "
+            "take invert(Softplus()))"
+        )
+        refuse_where(theta <= 0, "theta", theta, reason)
 
     def check_image(self, eta: Tensor) -> None:
         """Raise ValueError for what is not finite, or where softplus underflows."""

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from igsref.transforms.arguments import check_number
 from igsref.transforms.bijections.power_root import log_largest, squared_length, turning_point
 from igsref.transforms.bijections.protocol import check_vector, constant
 
@@ -156,6 +157,8 @@ class ElementwisePower:
 
 
 def _check_power(a: float, b: float) -> None:
+    check_number("exponent", a)
+    check_number("softening", b)
     if not (math.isfinite(a) and math.isfinite(b)):
         raise ValueError(f"exponent and softening must be finite; got {a} and {b}")
     if b < 0:

@@ -5,11 +5,13 @@ at values, so outside of its domain a map may give NaN; :meth:`Bijection.check` 
 Tensors that a bijection holds take dtype and device of the vector that they act on.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from igsref.transforms.arguments import check_tensor, described
 
 
 @runtime_checkable
@@ -46,11 +48,26 @@ class Bijection(Protocol):
         ...
 
 
+_MEMBERS = ("name", "forward", "inverse", "jacobian", "log_abs_det", "check", "check_image")
+
+
+def check_bijection(name: str, value: Any) -> None:
+    """Raise TypeError, with the methods that are missing, for what is no bijection."""
+    expected = f"{name} must be a Bijection, such as igsref.transforms.Sinh()"
+    if isinstance(value, type):
+        raise TypeError(f"{expected}; got {described(value)}: call it to make one")
+    missing = [member for member in _MEMBERS if not hasattr(value, member)]
+    if missing:
+        raise TypeError(f"{expected}; got {described(value)}, which lacks {', '.join(missing)}")
+
+
 def constant(name: str, value: Tensor, ndim: int) -> Tensor:
     """A float64 copy, detached, of a tensor that a bijection is made of.
 
-    Raises ValueError unless it is real and finite, has that many axes and an entry.
+    Raises TypeError for what is no tensor; ValueError unless it is real and finite, has that many
+    axes and an entry.
     """
+    check_tensor(name, value)
     if value.ndim != ndim or value.numel() == 0 or value.is_complex():
         kind = {1: "vector", 2: "matrix"}[ndim]
         raise ValueError(
@@ -70,8 +87,9 @@ def check_square(name: str, matrix: Tensor) -> None:
 def check_vector(name: str, vector: Tensor, size: int | None = None) -> None:
     """Raise ValueError unless it is a finite vector of real floats, of m entries where m is given.
 
-    name: "theta" or "eta", as the message shall call it.
+    name: "theta" or "eta", as the message shall call it. Raises TypeError for what is no tensor.
     """
+    check_tensor(name, vector)
     if vector.ndim != 1 or not vector.is_floating_point():
         raise ValueError(
             f"{name} must be a floating-point vector of all parameters; "

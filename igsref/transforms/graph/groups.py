@@ -60,6 +60,20 @@ class ChannelGroup:
         """All places of the group, each once."""
         return tuple(dict.fromkeys((*self.producers, *self.consumers, *self.followers)))
 
+    def __str__(self) -> str:
+        """How many channels, and the tensors that make them, read them and go with them."""
+        parts = (
+            ("made by", self.producers),
+            ("read by", self.consumers),
+            ("also in", self.followers),
+        )
+        told = (f"{what} {_names(places)}" for what, places in parts if places)
+        return f"{self.size} channels, {'; '.join(told)}"
+
+
+def _names(places: tuple[Place, ...]) -> str:
+    return ", ".join(dict.fromkeys(place.tensor for place in places))
+
 
 @dataclass(frozen=True)
 class ChannelGraph:
@@ -78,3 +92,29 @@ class ChannelGraph:
     permuted: tuple[ChannelGroup, ...]
     stops: tuple[str, ...] = field(default=())
     head: str | None = None
+
+    @property
+    def scalable(self) -> tuple[ChannelGroup, ...]:
+        """Groups of ``scale_nodes`` and ``scale_layers``: positively homogeneous all the way."""
+        return tuple(group for group in self.scaled if group.homogeneous)
+
+    @property
+    def flippable(self) -> tuple[ChannelGroup, ...]:
+        """Groups of ``flip_signs``: odd all the way."""
+        return tuple(group for group in self.scaled if group.odd)
+
+    def __str__(self) -> str:
+        """The groups of every symmetry, numbered as it takes them, with their tensors by name."""
+        lines = (
+            *_section("scale_nodes, scale_layers", self.scalable),
+            *_section("flip_signs", self.flippable),
+            *_section("permute_nodes", self.permuted),
+            *(f"in the way: {reason}" for reason in self.stops),
+        )
+        return "\n".join(lines)
+
+
+def _section(title: str, groups: tuple[ChannelGroup, ...]) -> list[str]:
+    return [f"{title}:" + (" no group" if not groups else "")] + [
+        f"  {number}: {group}" for number, group in enumerate(groups)
+    ]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from igsref.transforms.graph.functions import flatten, pooled
 from igsref.transforms.graph.ledger import Hold, Role, Stop
-from igsref.transforms.graph.values import Order, Pair, Rank, Unknown, Value
+from igsref.transforms.graph.values import TRAINING, Order, Pair, Rank, Unknown, Value
 from igsref.transforms.graph.walk import Walk
 
 Layer = Callable[..., Any]
@@ -69,7 +69,8 @@ def batch_norm(walk: Walk, layer: BatchNorm, input: Value) -> Value:
     goes on to what is behind.
     """
     if layer.training or layer.running_mean is None:
-        raise Unknown("normalises by the statistics of the batch")
+        when = "" if layer.running_mean is None else f" {TRAINING}"
+        raise Unknown(f"normalises by the statistics of the batch{when}")
     axis, source = _normalised(walk, layer, input)
     walk.demand(input.rank, range(1 - axis, 2 - axis), source)
     walk.use(layer.running_mean, Hold(Role.PRODUCER, source, 0))
@@ -135,7 +136,7 @@ def attention(
     if any(getattr(setting, "axis", None) is not None for setting in settings.values()):
         raise Unknown("is given a mask made of channels")
     if layer.training and layer.dropout > 0:
-        raise Unknown("drops entries at random")
+        raise Unknown(f"drops entries at random {TRAINING}")
     weights = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
     widths = (layer.embed_dim, layer.kdim, layer.vdim)
     for x, weight, width in zip((query, key, value), weights, widths, strict=True):
@@ -162,7 +163,7 @@ def identity(walk: Walk, layer: nn.Identity, input: Value) -> Value:
 def dropout(walk: Walk, layer: nn.modules.dropout._DropoutNd, input: Value) -> Value:
     """The identity in evaluation mode."""
     if layer.training and layer.p > 0:
-        raise Unknown("drops entries at random")
+        raise Unknown(f"drops entries at random {TRAINING}")
     return input
 
 
@@ -189,7 +190,7 @@ def elementwise(*, homogeneous: bool, odd: bool) -> Layer:
 def random_slopes(walk: Walk, layer: nn.RReLU, input: Value) -> Value:
     """A leaky ReLU in evaluation mode."""
     if layer.training:
-        raise Unknown("draws its slopes at random")
+        raise Unknown(f"draws its slopes at random {TRAINING}")
     return walk.through(input, homogeneous=True, odd=False)
 
 

@@ -2,6 +2,9 @@
 
 import inspect
 import operator
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch.fx._symbolic_trace import _assert_is_none
 from torch.nn.utils import parametrize
 
 from igsref.randomness import preserved_random_state
+from igsref.transforms.arguments import check_model
 
 _CHECKS = (torch._assert, _assert_is_none)
 
@@ -31,24 +35,52 @@ def is_altered(module: nn.Module) -> bool:
 def trace(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
     """The calls in their order, and the module in which the names of the nodes are found.
 
-    Optional arguments of the model's forward stand at their defaults.
+    Optional arguments of the model's forward stand at their defaults. The model is left as it was:
+    tensors that its forward makes are held by the module that is returned, under the names of their
+    nodes; that module has the model's own layers and tensors.
 
     Raises TypeError for what is no module; ValueError for a model that torch.fx cannot trace,
     with its reason.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    check_model(model)
     tracer = LayerTracer()
     # A leaf would be seen through if it were the root.
     root = nn.Sequential(model) if tracer.is_leaf_module(model, "") else model
     try:
-        with preserved_random_state():
-            return tracer.trace(root, concrete_args=_defaults(root)), root
+        with preserved_random_state(), _restored(root):
+            graph = tracer.trace(root, concrete_args=_defaults(root))
+            return graph, _with_what_it_holds(root)
     except Exception as error:
         raise ValueError(
             "model cannot be traced by torch.fx, so its channels are not known: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+@contextmanager
+def _restored(root: nn.Module) -> Iterator[None]:
+    """Give all modules their attributes, lists, dictionaries and buffers back as they were."""
+    attributes = [vars(module) for module in root.modules()]
+    held = [value for own in attributes for value in (own, *own.values())]
+    # Of exactly these types: others may not be filled again by update or extend.
+    before = {id(v): (v, v.copy()) for v in held if type(v) in (dict, OrderedDict, list)}
+    buffers = [(b, b._version, b.clone()) for b in root.buffers() if not b.is_inference()]
+    try:
+        yield
+    finally:
+        for value, content in before.values():
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(content)
+        for buffer, version, values in buffers:
+            if buffer._version != version:
+                buffer.data.copy_(values)
+
+
+def _with_what_it_holds(root: nn.Module) -> nn.Module:
+    """Another module with the attributes of the given one as they are now."""
+    holder = nn.Module.__new__(type(root))
+    vars(holder).update(vars(root))
+    return holder
 
 
 def _defaults(model: nn.Module) -> dict[str, Any]:

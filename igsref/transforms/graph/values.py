@@ -1,7 +1,18 @@
 """What the pass knows of an intermediate result: its signal, the axis of its channels, its rank."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+
+TRAINING = "in training mode"
+"""How a reason ends that ``model.eval()`` takes away."""
+
+
+def told(reasons: Iterable[str]) -> str:
+    """Each reason once, and at the end the remedy, if one of them has it."""
+    once = list(dict.fromkeys(reasons))
+    cured = any(reason.endswith(TRAINING) for reason in once)
+    return "; ".join([*once, "call model.eval()"] if cured else once)
 
 
 class Order(Enum):

@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from igsref.transforms.arguments import check_model
 from igsref.transforms.graph import is_altered
 from igsref.transforms.graph.tracing import trace
 
@@ -66,6 +67,7 @@ def absorb_batch_norm(model: nn.Module) -> nn.Module:
     >>> absorb_batch_norm(nn.Sequential(*layers).eval())[1]
     Identity()
     """
+    check_model(model)
     absorbed = copy.deepcopy(model)
     norms = _batch_norms(absorbed)
     graph, _ = trace(absorbed)

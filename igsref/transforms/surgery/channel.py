@@ -13,7 +13,8 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from igsref.transforms.graph import ChannelGroup, Place, channel_graph
+from igsref.transforms.arguments import check_generator, check_type
+from igsref.transforms.graph import ChannelGroup, Place, channel_graph, told
 from igsref.transforms.graph.tracing import trace
 from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow, tensor_of
 
@@ -55,29 +56,35 @@ def growable_groups(model: nn.Module) -> dict[str, ChannelGroup]:
 def find_group(model: nn.Module, layer: str) -> ChannelGroup:
     """The group of channels that a layer makes.
 
-    Raises ValueError, with what there is, unless its units can be copied or added to.
+    Raises TypeError for what is no name; ValueError, with what there is, unless its units can be
+    copied or added to.
     """
+    check_type("layer", layer, str, "the name of a layer")
     found = growable_groups(model)
     if layer in found:
         return found[layer]
-    known = f"those that have are {', '.join(map(repr, found))}" if found else "no layer has"
+    known = f"layers that have some: {', '.join(map(repr, found)) or 'none'}"
     if layer not in dict(model.named_modules()):
-        raise ValueError(f"layer {layer!r} does not exist; of layers with hidden units {known}")
+        raise ValueError(
+            f"layer must name one whose hidden units can be changed; {known}; got {layer!r}, which "
+            "is no module of the model"
+        )
     graph = channel_graph(model)
     for group in graph.permuted:
         if layer in _makers(model, group):
             raise ValueError(f"layer {layer!r}: {_obstacle(model, group)}")
     raise ValueError(
         f"layer {layer!r} has no hidden units that could be changed; {known}; "
-        f"in the way of others: {'; '.join(graph.stops)}"
+        f"in the way of others: {told(graph.stops)}"
     )
 
 
 def draw_layer(model: nn.Module, generator: torch.Generator) -> str:
     """The name of a random layer to whose units one can be added.
 
-    Raises ValueError where there is none.
+    Raises TypeError for what is no generator; ValueError where there is none.
     """
+    check_generator(generator)
     names = list(growable_groups(model))
     if not names:
         raise ValueError("model has no layer with hidden units that could be copied or added to")
@@ -126,7 +133,11 @@ def appended(entries: Tensor, new: Tensor | float) -> Tensor:
 
 
 def drawn(fixed: Mapping[Part, float], generator: torch.Generator) -> Growth:
-    """A channel with the given entries where a part has one, and normal ones in all others."""
+    """A channel with the given entries where a part has one, and normal ones in all others.
+
+    Raises TypeError for what is no generator.
+    """
+    check_generator(generator)
 
     def growth(part: Part, entries: Tensor) -> Tensor:
         new = fixed[part] if part in fixed else normal_entries(entries, generator)

@@ -18,6 +18,7 @@ sit on its kink. All these are refused.
 import torch
 from torch import nn
 
+from igsref.transforms.arguments import check_generator
 from igsref.transforms.surgery.channel import (
     Part,
     drawn,
@@ -47,8 +48,9 @@ def add_dead_unit(model: nn.Module, layer: str, generator: torch.Generator) -> n
     Outputs, range(A) and IGS are the same (proof above), and so is every sum of squares of
     derivatives, such as Tr F.
 
-    Raises ValueError for a layer that does not exist or whose units are not free to change, and
-    where a layer would read the unit not behind a ReLU, or ReLU would sit on its kink.
+    Raises TypeError for what is no name or generator; ValueError for a layer that does not exist
+    or whose units are not free to change, and where a layer would read the unit not behind a ReLU,
+    or ReLU would sit on its kink.
 
     >>> network = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
     >>> wider = add_dead_unit(network, "0", torch.Generator().manual_seed(0))
@@ -70,8 +72,9 @@ def add_dead_unit(model: nn.Module, layer: str, generator: torch.Generator) -> n
 def draw_add_dead_unit(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """:func:`add_dead_unit` in a random layer of those that can take one.
 
-    Raises ValueError where none can.
+    Raises TypeError for what is no generator; ValueError where none can.
     """
+    check_generator(generator)
     groups = growable_groups(model)
     names = [
         name

@@ -29,8 +29,8 @@ def add_silent_unit(model: nn.Module, layer: str, generator: torch.Generator) ->
 
     Outputs are the same. IGS never falls and can rise (proof above); the ceiling stays.
 
-    Raises ValueError for a layer that does not exist or whose units are not free to change (with
-    the reason).
+    Raises TypeError for what is no name or generator; ValueError for a layer that does not exist
+    or whose units are not free to change (with the reason).
 
     >>> network = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
     >>> wider = add_silent_unit(network, "0", torch.Generator().manual_seed(0))

@@ -25,6 +25,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from igsref.transforms.arguments import check_integer, check_number
 from igsref.transforms.surgery.channel import Part, draw_layer, find_group, grow
 
 
@@ -37,13 +38,16 @@ def split_unit(model: nn.Module, layer: str, unit: int, fraction: float = 0.5) -
 
     IGS is unchanged (proof above), as is all that range(A) and the outputs determine.
 
-    Raises ValueError for a layer or unit that does not exist, for a layer whose units are not free
-    to change (with the reason), for a fraction that is not between 0 and 1.
+    Raises TypeError for what is no name, index or number; ValueError for a layer or unit that does
+    not exist, for a layer whose units are not free to change (with the reason), for a fraction
+    that is not between 0 and 1.
 
     >>> network = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
     >>> split_unit(network, "0", unit=4)[2]
     Linear(in_features=6, out_features=3, bias=True)
     """
+    check_integer("unit", unit)
+    check_number("fraction", fraction)
     if not (math.isfinite(fraction) and 0 < fraction < 1):
         raise ValueError(
             f"fraction must lie between 0 and 1, both excluded; got {fraction}. At the ends one "

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from igsref.transforms.arguments import check_generator, check_model, check_sequence, check_type
 from igsref.transforms.surgery.channel_flow import LAYERS
 
 
@@ -49,13 +50,15 @@ def normalize_weights(model: nn.Module, layers: str | Sequence[str] | None = Non
     IGS is unchanged (proof above), and so is every measure that range(A) and the outputs determine.
     What the weights' own coordinates enter moves: Tr H, λmax(H), norms.
 
-    Raises ValueError for a name that is no such layer, a layer whose weights are parametrised
-    already or shared, and a unit without non-zero weights (g = 0).
+    Raises TypeError for what is no model or no names; ValueError for a name that is no such layer,
+    a layer whose weights are parametrised already or shared, and a unit without non-zero weights
+    (g = 0).
 
     >>> normalized = normalize_weights(nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3)))
     >>> sum(value.numel() for value in normalized.parameters())  # 33, and one for each of 8 units
     41
     """
+    check_model(model)
     normalized = copy.deepcopy(model)
     for name in _chosen(normalized, layers):
         layer = _layers(normalized)[name]
@@ -73,6 +76,8 @@ def draw_normalize_weights(model: nn.Module, generator: torch.Generator) -> nn.M
 
     Raises ValueError where none does.
     """
+    check_model(model)
+    check_generator(generator)
     names = [name for name, layer in _layers(model).items() if _obstacle(model, layer) is None]
     if not names:
         _chosen(model, None)
@@ -90,10 +95,13 @@ def _chosen(model: nn.Module, layers: str | Sequence[str] | None) -> list[str]:
     found = _layers(model)
     if not found:
         raise ValueError("model has no Linear or Conv layer whose weights could be normalised")
+    if layers is not None:
+        check_sequence("layers", layers, "names of layers")
     names = [layers] if isinstance(layers, str) else list(found) if layers is None else list(layers)
     if not names:
         raise ValueError("layers must hold at least one name; got none")
     for name in names:
+        check_type("layers", name, str, "names of layers")
         if name not in found:
             raise ValueError(
                 f"layers: {name!r} is no Linear or Conv layer of the model; "

@@ -1,6 +1,14 @@
 """Maps of a network onto itself that keep its function; one file per symmetry, each on a copy.
 
 Every symmetry has a random draw ``draw_…(model, generator, strength)``.
+
+They work in the model's own dtype, and round there; powers of two, signs and orders round nothing.
+With other factors call ``model.double()`` first: the float32 weights that come out are, by their
+rounding, those of another network, whose IGS agrees to about 1e-7 of itself only, times the
+condition of what is compared; brackets of the two may be disjoint.
+
+``print(channel_graph(model))``, of ``igsref.transforms.graph``, shows the groups of channels that
+factors, signs and orders are for.
 """
 
 from igsref.transforms.symmetries.attention_basis import (

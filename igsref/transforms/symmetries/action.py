@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from igsref.transforms.graph import ChannelGroup, Place
+from igsref.transforms.arguments import check_sequence, check_type, described
+from igsref.transforms.graph import ChannelGroup, Place, told
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,10 +40,12 @@ def multiply(
 def _scale(tensors: dict[str, Tensor], place: Place, factor: Tensor, operation: Operation) -> None:
     tensor = tensors[place.tensor]
     size = factor.to(tensor)
-    if not bool((size.isfinite() & (size != 0)).all()):
+    bad = (~(size.isfinite() & (size != 0))).nonzero()
+    if len(bad):
+        channel = int(bad[0])
         raise ValueError(
             f"factors must be finite and not zero in {tensor.dtype}, the type of {place.tensor}; "
-            f"got {factor.tolist()}"
+            f"that of its channel {channel} is {factor[channel].item()}"
         )
     spread = size[None, :, None].expand(place.outer, -1, place.inner).reshape(-1)
     shape = [-1 if axis == place.axis else 1 for axis in range(tensor.ndim)]
@@ -71,7 +74,8 @@ def reorder(
         for group, order in zip(groups, orders, strict=True):
             for place in group.places:
                 tensor = tensors[place.tensor]
-                tensor.copy_(tensor.index_select(place.axis, _rows(place, order).to(tensor.device)))
+                rows = _rows(place, order.long())
+                tensor.copy_(tensor.index_select(place.axis, rows.to(tensor.device)))
     return changed
 
 
@@ -92,7 +96,15 @@ def widths(groups: Sequence[ChannelGroup]) -> list[int]:
 
 
 def check_fit(name: str, given: Sequence[Tensor], groups: Sequence[ChannelGroup]) -> None:
-    """One entry per group, one number per channel; raises ValueError that shows both."""
+    """One real vector per group, one number per channel.
+
+    Raises TypeError for what is no list of tensors; ValueError that shows the widths of both.
+    """
+    check_sequence(name, given, f"tensors, one per group of channels, of widths {widths(groups)}")
+    for number, entry in enumerate(given):
+        check_type(f"{name}[{number}]", entry, Tensor, "a torch.Tensor, one number per channel")
+        if entry.ndim != 1 or entry.is_complex() or entry.dtype is torch.bool:
+            raise ValueError(f"{name}[{number}] must be a real vector; got {described(entry)}")
     sizes = [len(entry) for entry in given]
     if sizes != widths(groups):
         raise ValueError(
@@ -101,16 +113,24 @@ def check_fit(name: str, given: Sequence[Tensor], groups: Sequence[ChannelGroup]
         )
 
 
+def refuse_channels(
+    name: str, given: Sequence[Tensor], allowed: Callable[[Tensor], Tensor], requirement: str
+) -> None:
+    """Raise ValueError for the first channel whose number is not allowed."""
+    for number, entry in enumerate(given):
+        bad = (~allowed(entry)).nonzero()
+        if len(bad):
+            channel = int(bad[0])
+            raise ValueError(
+                f"{name} must be {requirement}; that of group {number}, channel {channel} "
+                f"is {entry[channel].item()}"
+            )
+
+
 def check_place(groups: Sequence[ChannelGroup], what: str, hindrances: Iterable[str]) -> None:
     """Refuse a network without a group to act on, and name what is in the way."""
     if not groups:
         raise ValueError(
             f"model has no channels that can be {what}; in the way: "
-            f"{'; '.join(dict.fromkeys(hindrances)) or 'it makes none'}"
+            f"{told(hindrances) or 'it makes none'}"
         )
-
-
-def check_strength(strength: float) -> None:
-    """Draws take a finite strength, zero or above."""
-    if not 0 <= strength < float("inf"):
-        raise ValueError(f"strength must be finite and not negative; got {strength}")

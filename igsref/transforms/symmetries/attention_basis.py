@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from igsref.transforms.arguments import check_draw, check_model, check_sequence, check_tensor
 from igsref.transforms.graph import is_altered
-from igsref.transforms.symmetries.action import check_strength
 
 Bases = Sequence[Float[Tensor, "heads dim dim"]]
 _QUERY, _KEY, _VALUE = range(3)
@@ -35,8 +35,9 @@ def change_query_key_basis(model: nn.Module, bases: Bases) -> nn.Module:
     bases: one tensor (heads, head_dim, head_dim) per module of :func:`attention_heads`. The
         function is kept to eps·κ(T) of the scores.
 
-    Raises ValueError where the model has no attention to act on, where the bases do not fit, or
-    where one is singular to working precision. Tensors are taken to be used by their module only.
+    Raises TypeError for what is no list of tensors; ValueError where the model has no attention to
+    act on, where the bases do not fit, or where one is singular to working precision. Tensors are
+    taken to be used by their module only.
     """
     changed = copy.deepcopy(model)
     for module, basis in _paired(changed, bases):
@@ -87,6 +88,9 @@ def _paired(model: nn.Module, bases: Bases) -> list[tuple[nn.MultiheadAttention,
     """Every module with its checked basis, in the type of its weights."""
     modules = _acting(model)
     expected = [(m.num_heads, m.head_dim, m.head_dim) for m in modules]
+    check_sequence("bases", bases, f"tensors, one per attention module, of shapes {expected}")
+    for number, basis in enumerate(bases):
+        check_tensor(f"bases[{number}]", basis)
     if [tuple(basis.shape) for basis in bases] != expected:
         raise ValueError(
             f"bases must hold one tensor per attention module, of shapes {expected}; "
@@ -128,6 +132,7 @@ def _acting(model: nn.Module) -> list[nn.MultiheadAttention]:
 
 def _changeable(model: nn.Module) -> list[nn.MultiheadAttention]:
     """Modules of exactly this type that run their own forward and own their tensors alone."""
+    check_model(model)
     owners: dict[int, set[int]] = {}
     for module in model.modules():
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
@@ -152,7 +157,7 @@ def draw_bases(
     Raises ValueError as :func:`change_query_key_basis` does, and for a strength that is negative
     or infinite.
     """
-    check_strength(strength)
+    check_draw(generator, strength)
     return [_basis(m.num_heads, m.head_dim, generator, strength) for m in _acting(model)]
 
 

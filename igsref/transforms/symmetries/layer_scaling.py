@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from igsref.transforms.symmetries.action import check_strength
+from igsref.transforms.arguments import check_draw, check_number, check_sequence
 from igsref.transforms.symmetries.node_scaling import (
     nearest_powers_of_two,
     scalable_groups,
@@ -22,13 +22,17 @@ def scale_layers(model: nn.Module, factors: Sequence[float]) -> nn.Module:
 
     factors: one number above zero per group of ``scalable_widths``.
 
-    Raises ValueError where no channel can be scaled, and where the factors do not fit.
+    Raises TypeError for what is no list of numbers; ValueError where no channel can be scaled, and
+    where the factors do not fit.
 
     >>> model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
     >>> torch.equal(scale_layers(model, [4.0])[0].weight, 4 * model[0].weight)
     True
     """
     groups = scalable_groups(model)
+    check_sequence("factors", factors, f"{len(groups)} numbers, one per group of channels")
+    for number, factor in enumerate(factors):
+        check_number(f"factors[{number}]", factor)
     if len(factors) != len(groups):
         raise ValueError(
             f"factors must hold one entry per group of channels, {len(groups)}; got {len(factors)}"
@@ -47,7 +51,7 @@ def draw_layer_factors(
 
     Raises ValueError as :func:`scale_layers` does, and for a negative or infinite strength.
     """
-    check_strength(strength)
+    check_draw(generator, strength)
     up = torch.randint(2, (len(scalable_groups(model)),), generator=generator)
     return [float(10.0 ** (strength * (2 * int(sign) - 1))) for sign in up]
 

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from igsref.transforms.graph import ChannelGraph, ChannelGroup, channel_graph
+from igsref.transforms.arguments import check_draw, check_sequence, check_tensor
+from igsref.transforms.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,
-    check_strength,
     multiply,
+    refuse_channels,
     widths,
 )
 
@@ -28,7 +29,7 @@ def scalable_widths(model: nn.Module) -> list[int]:
     >>> scalable_widths(nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3)))
     [5]
     """
-    return widths(_scalable(channel_graph(model)))
+    return widths(channel_graph(model).scalable)
 
 
 def scale_nodes(model: nn.Module, factors: Sequence[Float[Tensor, "_"]]) -> nn.Module:
@@ -38,29 +39,27 @@ def scale_nodes(model: nn.Module, factors: Sequence[Float[Tensor, "_"]]) -> nn.M
         Powers of two round nothing; with others the rounded weights are, strictly, another
         network.
 
-    Raises ValueError where no channel can be scaled, naming what is in the way; where the factors
-    do not fit, are not positive and finite, or make weights overflow or underflow.
+    Raises TypeError for what is no list of tensors; ValueError where no channel can be scaled,
+    naming what is in the way; where the factors do not fit, are not positive and finite, or make
+    weights overflow or underflow.
     """
     groups = scalable_groups(model)
     check_fit("factors", factors, groups)
-    if not all(bool((factor > 0).all() and factor.isfinite().all()) for factor in factors):
-        raise ValueError(
-            f"factors must be positive and finite; got {[factor.tolist() for factor in factors]}"
-        )
+    refuse_channels("factors", factors, _positive, "positive and finite")
     return multiply(model, groups, factors)
+
+
+def _positive(factor: Tensor) -> Tensor:
+    return (factor > 0) & factor.isfinite()
 
 
 def scalable_groups(model: nn.Module) -> tuple[ChannelGroup, ...]:
     """Groups whose channels can be scaled; raises ValueError where there is none."""
     graph = channel_graph(model)
-    groups = _scalable(graph)
+    groups = graph.scalable
     bends = (reason for group in graph.scaled for reason in group.bends)
     check_place(groups, "scaled (positively homogeneous all the way)", (*bends, *graph.stops))
     return groups
-
-
-def _scalable(graph: ChannelGraph) -> tuple[ChannelGroup, ...]:
-    return tuple(group for group in graph.scaled if group.homogeneous)
 
 
 def draw_node_factors(
@@ -70,7 +69,7 @@ def draw_node_factors(
 
     Raises ValueError as :func:`scale_nodes` does, and for a negative or infinite strength.
     """
-    check_strength(strength)
+    check_draw(generator, strength)
     return [
         10.0 ** (strength * _exponents(group.size, generator)) for group in scalable_groups(model)
     ]
@@ -93,6 +92,9 @@ def nearest_powers_of_two(
     >>> nearest_powers_of_two([torch.tensor([3.0, 0.1])])
     [tensor([4.0000, 0.1250])]
     """
+    check_sequence("factors", factors, "tensors")
+    for number, factor in enumerate(factors):
+        check_tensor(f"factors[{number}]", factor)
     return [torch.ldexp(torch.ones_like(f), f.log2().round().int()) for f in factors]
 
 

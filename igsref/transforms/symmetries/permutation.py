@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from igsref.transforms.arguments import check_draw, described
 from igsref.transforms.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,
-    check_strength,
     reorder,
     widths,
 )
@@ -34,17 +34,24 @@ def permute_nodes(model: nn.Module, orders: Sequence[Int64[Tensor, "_"]]) -> nn.
 
     orders: one permutation of 0..width−1 per group of :func:`hidden_widths`.
 
-    Raises ValueError where no channel can be permuted, naming what is in the way; where the
-    orders do not fit or one is no permutation.
+    Raises TypeError for what is no list of integer tensors; ValueError where no channel can be
+    permuted, naming what is in the way; where the orders do not fit or one is no permutation.
     """
     groups = _permutable(model)
     check_fit("orders", orders, groups)
-    for order in orders:
-        if sorted(order.tolist()) != list(range(len(order))):
-            raise ValueError(
-                f"orders must be permutations of 0..{len(order) - 1}; got {order.tolist()}"
-            )
+    for number, order in enumerate(orders):
+        _check_order(f"orders[{number}]", order)
     return reorder(model, groups, orders)
+
+
+def _check_order(name: str, order: Tensor) -> None:
+    if order.is_floating_point():
+        raise TypeError(f"{name} must be a tensor of integers; got {described(order)}")
+    missing = sorted(set(range(len(order))) - set(order.tolist()))
+    if missing:
+        raise ValueError(
+            f"{name} must be a permutation of 0..{len(order) - 1}; {missing[0]} is not in it"
+        )
 
 
 def _permutable(model: nn.Module) -> tuple[ChannelGroup, ...]:
@@ -58,7 +65,7 @@ def draw_permutation(model: nn.Module, generator: torch.Generator, strength: flo
 
     strength: all permutations are equally strong; taken so that all draws are called alike.
     """
-    check_strength(strength)
+    check_draw(generator, strength)
     sizes = [group.size for group in _permutable(model)]
     return permute_nodes(model, [_order(size, generator) for size in sizes])
 

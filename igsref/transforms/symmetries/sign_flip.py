@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from igsref.transforms.graph import ChannelGraph, ChannelGroup, channel_graph
+from igsref.transforms.arguments import check_draw
+from igsref.transforms.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,
-    check_strength,
     multiply,
+    refuse_channels,
     widths,
 )
 
@@ -27,7 +28,7 @@ def flippable_widths(model: nn.Module) -> list[int]:
     >>> flippable_widths(nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 3)))
     [5]
     """
-    return widths(_odd(channel_graph(model)))
+    return widths(channel_graph(model).flippable)
 
 
 def flip_signs(model: nn.Module, signs: Sequence[Float[Tensor, "_"]]) -> nn.Module:
@@ -36,26 +37,21 @@ def flip_signs(model: nn.Module, signs: Sequence[Float[Tensor, "_"]]) -> nn.Modu
     signs: one tensor of ±1 per group of :func:`flippable_widths`, one entry per channel. Nothing
         is rounded.
 
-    Raises ValueError where no channel can change sign, naming what is in the way; where the signs
-    do not fit or are other numbers than ±1.
+    Raises TypeError for what is no list of tensors; ValueError where no channel can change sign,
+    naming what is in the way; where the signs do not fit or are other numbers than ±1.
     """
     groups = _flippable(model)
     check_fit("signs", signs, groups)
-    if not all(bool((sign.abs() == 1).all()) for sign in signs):
-        raise ValueError(f"signs must be +1 or −1; got {[sign.tolist() for sign in signs]}")
+    refuse_channels("signs", signs, lambda sign: sign.abs() == 1, "+1 or −1")
     return multiply(model, groups, signs)
 
 
 def _flippable(model: nn.Module) -> tuple[ChannelGroup, ...]:
     graph = channel_graph(model)
-    groups = _odd(graph)
+    groups = graph.flippable
     uneven = (reason for group in graph.scaled for reason in group.uneven)
     check_place(groups, "changed in sign (odd all the way)", (*uneven, *graph.stops))
     return groups
-
-
-def _odd(graph: ChannelGraph) -> tuple[ChannelGroup, ...]:
-    return tuple(group for group in graph.scaled if group.odd)
 
 
 def draw_sign_flip(model: nn.Module, generator: torch.Generator, strength: float) -> nn.Module:
@@ -63,7 +59,7 @@ def draw_sign_flip(model: nn.Module, generator: torch.Generator, strength: float
 
     strength: all signs are equally strong; taken so that all draws are called alike.
     """
-    check_strength(strength)
+    check_draw(generator, strength)
     sizes = [group.size for group in _flippable(model)]
     return flip_signs(model, [_signs(size, generator) for size in sizes])
 

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from igsref.transforms.arguments import check_draw, check_number, check_tensor
 from igsref.transforms.graph import channel_graph
-from igsref.transforms.symmetries.action import check_strength
 
 
 def shift_softmax(
@@ -21,9 +21,12 @@ def shift_softmax(
 
     direction: v, one entry per input of the last Linear; offset: c, for which it needs a bias.
 
-    Raises ValueError where the network's output is not that of a Linear whose tensors it uses
-    once; where v has another length; where v or c is not finite; for c ≠ 0 without a bias.
+    Raises TypeError for v that is no tensor, c that is no number; ValueError where the network's
+    output is not that of a Linear whose tensors it uses once; where v has another length; where v
+    or c is not finite; for c ≠ 0 without a bias.
     """
+    check_tensor("direction", direction)
+    check_number("offset", offset)
     changed = copy.deepcopy(model)
     head = _last_linear(changed)
     if direction.shape != (head.in_features,):
@@ -56,7 +59,7 @@ def _last_linear(model: nn.Module) -> nn.Linear:
 
 def draw_softmax_shift(model: nn.Module, generator: torch.Generator, strength: float) -> nn.Module:
     """A copy with v and c of normal entries times 10^strength − 1: none at strength 0."""
-    check_strength(strength)
+    check_draw(generator, strength)
     head = _last_linear(model)
     entries = torch.randn(head.in_features + 1, generator=generator, dtype=torch.float64)
     entries = entries * (10.0**strength - 1)
