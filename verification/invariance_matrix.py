@@ -137,7 +137,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="folder for the picture")
     parser.add_argument("--json", type=Path, help="file for the cells")
-    parser.add_argument("--count", type=int, default=COUNT, help="networks a cell (%(default)s)")
+    parser.add_argument("--count", type=int, default=COUNT, help="pairs a cell (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     options = parser.parse_args(argv)

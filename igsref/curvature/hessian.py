@@ -7,24 +7,30 @@ has no part in it.
 Where the network is not twice differentiable H is what torch's conventions make of it. The first
 derivative of ReLU is 0 at 0, the second is 0 everywhere, so that H is the Hessian of the piece on
 which the network stands, whatever its kinks nearby do.
+
+An operation may bring a second derivative of its own that is wrong. Each Hessian is therefore held
+against differences of the gradient, H·u ≈ (∇L(θ + tu) − ∇L(θ))/t, along a random direction u.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import combinations
+from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from igsref.curvature.loss import loss_of_vector, parameter_vector
-from igsref.flat import ranges
+from igsref.flat import flatten, ranges, unflatten
 from igsref.jacobian.rows import level_of_caller
 from igsref.memory import FLOAT64_BYTES, check_budget, require_memory
-from igsref.problem import Problem
+from igsref.problem import Problem, ProblemOptions, as_problem
 from igsref.randomness import preserved_random_state
 
 _CHUNK_BYTES = 2**26
@@ -35,30 +41,43 @@ _PASSES = 4
 """Tensors of the size of an activation that are alive at once in the derivative of a derivative."""
 _LARGEST_ASYMMETRY = 2.0**-26
 """√eps: rounding stays far below this share of max |H|, what is no Hessian far above."""
+_STEPS = (2.0**-17, -(2.0**-17), 2.0**-19, -(2.0**-19))
+"""eps^(1/3) and a quarter of it, relative to the size of each tensor, to both sides."""
+_LARGEST_ERROR = 1e-3
+"""Of H·u against a difference: truncation is some t, 1e-5, and rounding eps/t, 1e-10."""
+_NEGLIGIBLE = 1e-6
+"""A tensor's error below this share of H·u and ∇L as a whole may be their rounding."""
+_DIRECTIONS = 2
 
 _known: WeakKeyDictionary[Problem, dict[str | None, Tensor]] = WeakKeyDictionary()
 """The Hessians of a problem: None → the whole one, the name of a tensor → its diagonal block."""
 
 
-def hessian(problem: Problem, memory: int | None = None) -> Float64[Tensor, "params params"]:
+def hessian(
+    model: Any, data: Any = None, *, memory: int | None = None, **options: Unpack[ProblemOptions]
+) -> Float64[Tensor, "params params"]:
     """H = ∂²L/∂θ² of the mean loss, (m, m) in θ's order, symmetric.
 
     memory: budget in bytes (what is free unless given).
+    options: as for :func:`igsref.as_problem`; a Problem or Geometry may stand for (model, data).
 
     A problem's Hessian is computed once and kept for as long as the problem lives: several
     measures share it. It is the same tensor every time, not to be written into.
 
     Raises MemoryError, with the sizes, before anything is allocated; ArithmeticError where second
-    derivatives are not finite, or not symmetric (a model may define its own derivatives, and those
-    of no function). Warns with RuntimeWarning where vmap refuses the model, and one row at a time
-    is computed instead.
+    derivatives are not finite, not symmetric, or not those of the gradient (a model may define its
+    own derivatives, and those of no function; torch's own weight_norm, which has wrong second
+    derivatives, is replaced by its formula). The last is tried along random directions, and a
+    Hessian passes where the gradient's differences do not agree among themselves, as at a kink.
+    Warns with RuntimeWarning where vmap refuses the model, and one row at a time is computed
+    instead.
 
-    >>> from igsref import as_problem
     >>> model = torch.nn.Linear(1, 1, bias=False)
     >>> data = (torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [0.0]]))
-    >>> hessian(as_problem(model, data, likelihood="gaussian"))  # the mean of x²
+    >>> hessian(model, data, likelihood="gaussian")  # the mean of x²
     tensor([[5.]], dtype=torch.float64)
     """
+    problem = as_problem(model, data, **options)
     budget = check_budget(memory, problem.function.device)
     found = _known.setdefault(problem, {})
     if None not in found:
@@ -106,8 +125,10 @@ def _computed(problem: Problem, budget: int) -> Float64[Tensor, "params params"]
             "choose fewer samples, or fewer parameters with parameters='…'",
         )
         out = _rows(problem, height)
-    _check_finite(out)
-    return _symmetric(out)
+        _check_finite(out)
+        out = _symmetric(out)
+        _check_differences(problem, out)
+    return out
 
 
 def _bytes_per_row(problem: Problem) -> int:
@@ -135,10 +156,28 @@ def _saved_per_sample(problem: Problem) -> int:
 
 @contextmanager
 def _second_derivatives() -> Iterator[None]:
-    """Attention in the one form that has second derivatives; no advice on what vmap batches."""
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+    """Operations in the form that has second derivatives; no advice on what vmap batches."""
+    with sdpa_kernel(SDPBackend.MATH), _WeightNormFormula(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         yield
+
+
+class _WeightNormFormula(TorchFunctionMode):
+    """v·(g/‖v‖), norms over all axes but one, in place of ``torch._weight_norm``.
+
+    The derivative of that operation's derivative takes ‖v‖ for a constant.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 def _rows(problem: Problem, height: int) -> Float64[Tensor, "params params"]:
@@ -210,3 +249,94 @@ def _symmetric(matrix: Float64[Tensor, "params params"]) -> Float64[Tensor, "par
             "derivatives?"
         )
     return (matrix + matrix.mT) / 2
+
+
+def _check_differences(problem: Problem, matrix: Float64[Tensor, "params params"]) -> None:
+    """Refuse H where differences of the gradient agree with one another, and not with H·u.
+
+    Where a kink lies within a step, truncation is large, or rounding is, the differences of
+    several steps to both sides are far from each other too, and say nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    scale, theta = _sizes(problem), parameter_vector(problem)
+    start, noise = _gradient(problem, theta), _gradient_rounding(problem, theta, generator)
+    suspects = ranges(problem.function.parameters)
+    share = 0.0
+    for _ in range(_DIRECTIONS):
+        u = scale * torch.randn(len(scale), generator=generator, dtype=torch.float64).to(scale)
+        expected = matrix @ u
+        least = _NEGLIGIBLE * ((scale * expected).norm() + (scale * start).norm())
+        errors: list[Tensor] = []
+        for step in _STEPS:
+            moved = _gradient(problem, theta + step * u)
+            errors.append((moved - start) / step - expected)
+            rounding = noise / abs(step)
+            suspects = {
+                name: place
+                for name, place in suspects.items()
+                if _contradicted(
+                    expected[place],
+                    [error[place] for error in errors],
+                    least / scale[place][0] + rounding[place].norm(),
+                )
+            }
+            if not suspects:
+                return
+        place = next(iter(suspects.values()))
+        share = float(errors[0][place].norm() / expected[place].norm())
+    raise ArithmeticError(
+        "second derivatives must be those of the gradient; by differences of the gradient, H·u is "
+        f"another along random u, for {next(iter(suspects))} by {share:.3g} of its size. Does the "
+        "model use an operation whose own second derivative is wrong?"
+    )
+
+
+def _contradicted(expected: Tensor, errors: list[Tensor], least: Tensor) -> bool:
+    """Every difference is far from H·u, and none far from another."""
+    sizes = [float(error.norm()) for error in errors]
+    allowed = [
+        float(least + _LARGEST_ERROR * (expected.norm() + (expected + error).norm()))
+        for error in errors
+    ]
+    far = all(size > most for size, most in zip(sizes, allowed, strict=True))
+    return far and all(
+        float((one - other).norm()) < min(sizes) / 2 for one, other in combinations(errors, 2)
+    )
+
+
+def _sizes(problem: Problem) -> Float64[Tensor, " params"]:
+    """The root mean square of the tensor that each entry of θ is in; the least one for zeros."""
+    theta = problem.function.parameters
+    sizes = {name: float(value.square().mean().sqrt()) for name, value in theta.items()}
+    least = min((size for size in sizes.values() if size > 0), default=1.0)
+    return flatten({n: torch.full_like(v, sizes[n] or least) for n, v in theta.items()})
+
+
+def _gradient_rounding(
+    problem: Problem, theta: Float64[Tensor, " params"], generator: torch.Generator
+) -> Float64[Tensor, " params"]:
+    """Rounding of ∇L = (1/N) Σ_i J_iᵀ ∂l_i/∂f_i, some eps(1 + |f| + |y|) in each ∂l_i/∂f_ic.
+
+    Random signs σ in place of it: √N |Jᵀσ|/N has the size of a sum that no cancellation made small.
+    """
+    flat = theta.detach().requires_grad_(True)
+    args, kwargs = problem.samples.inputs(problem.members.cpu())
+    with torch.enable_grad():
+        values = unflatten(flat, problem.function.parameters)
+        logits = problem.function.call(values, args, kwargs)
+    if not logits.requires_grad:
+        return torch.zeros_like(theta)
+    signs = torch.randn(logits.shape, generator=generator, dtype=torch.float64).sign()
+    (sums,) = torch.autograd.grad(logits, flat, signs.to(logits), materialize_grads=True)
+    size = 1 + float(logits.detach().abs().max()) + float(problem.targets.abs().max())
+    return 8 * torch.finfo(torch.float64).eps * size * sums.abs() / len(logits) ** 0.5
+
+
+def _gradient(problem: Problem, theta: Float64[Tensor, " params"]) -> Float64[Tensor, " params"]:
+    """∇L by plain autograd, which takes every model."""
+    theta = theta.detach().requires_grad_(True)
+    with torch.enable_grad():
+        loss = loss_of_vector(problem)(theta)
+    if not loss.requires_grad:
+        return torch.zeros_like(theta)
+    return torch.autograd.grad(loss, theta, materialize_grads=True)[0]

@@ -1,9 +1,10 @@
-"""Many measures of one network, from one geometry and one Hessian, as a table."""
+"""Many measures of one network, from one problem, geometry and Hessian, as a table."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from inspect import signature
+from typing import Any, SupportsFloat, Unpack
 
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
@@ -12,7 +13,7 @@ from igsref.measures.igs import exact_igs
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.registry import MEASURES, find_measure, igs_of
 from igsref.measures.result import Result
-from igsref.problem import Problem, ProblemOptions, as_problem
+from igsref.problem import Problem, ProblemOptions, as_problem, refuse_one_shot
 
 _OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
     "IGS": igs_of,
@@ -74,11 +75,12 @@ def compare(
     memory: int | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Comparison:
-    """Chosen measures of a model on data; what several of them need is computed once.
+    """Chosen measures of a model on data, from one problem, one geometry and one Hessian.
 
     measures: names in ``igsref.MEASURES``, "IGS/N", "IGS ceiling", "training loss", or Measures of
-        your own. All of them unless given; then those that are not defined for this network are
-        listed with the reason. A measure that was asked for by name raises it.
+        your own, which are called with model, data and options as given here. All of them unless
+        given; then those that are not defined for this network are listed with the reason. A
+        measure that was asked for by name raises it.
     memory, options: as for :func:`igsref.exact_igs`.
 
     Raises TypeError or ValueError for a measure that there is not, and what the measures raise.
@@ -90,6 +92,8 @@ def compare(
     ['IGS', 'IGS/N']
     """
     chosen = _chosen(measures)
+    if any(_is_own(measure) for measure in chosen.values()):
+        refuse_one_shot(data, "compare")
     held: Geometry | Problem = (
         as_geometry(model, data, memory=memory, **options)
         if isinstance(model, Geometry) or any(name in _OF_THE_RESULT for name in chosen)
@@ -106,7 +110,11 @@ def compare(
             measurements[name] = _OF_THE_RESULT[name](result)
             continue
         try:
-            measurements[name] = _measured(measure, held, model, data, options)
+            arguments = dict(options) if _is_own(measure) else {}
+            if memory is not None and "memory" in signature(measure.compute).parameters:
+                arguments["memory"] = memory
+            given = (model, data) if _is_own(measure) else (held,)
+            measurements[name] = _as_measurement(measure.compute(*given, **arguments))
         except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
             if measures is not None:
                 raise
@@ -114,12 +122,12 @@ def compare(
     return Comparison(result, measurements, refused)
 
 
-def _measured(
-    measure: Measure, held: Geometry | Problem, model: Any, data: Any, options: Mapping[str, Any]
-) -> Measurement:
-    """The library's own take the problem that all share, others what the user gave."""
-    shared = MEASURES.get(measure.name) is measure
-    found = measure.compute(held) if shared else measure.compute(model, data, **options)
+def _is_own(measure: Measure | None) -> bool:
+    """Whether it is the user's: it gets model, data and options as they were given."""
+    return measure is not None and MEASURES.get(measure.name) is not measure
+
+
+def _as_measurement(found: SupportsFloat) -> Measurement:
     return found if isinstance(found, Measurement) else Measurement(float(found))
 
 
@@ -147,8 +155,9 @@ def _chosen(measures: Sequence[str | Measure] | None) -> dict[str, Measure | Non
 def side_by_side(comparisons: Mapping[str, Comparison]) -> str:
     """Comparisons of several networks side by side, a column each under the names given.
 
-    ± is one standard error of what was sampled, the spread of several starts of what was maximised,
-    and otherwise a bound; where it is below the digits shown it is left out.
+    "in [ ]" is a bracket; ± one standard error of what was sampled, or the proven gap of what was
+    minimised; + the spread of the starts of what was maximised. What six digits do not show is left
+    out.
 
     Raises ValueError without a comparison.
     """

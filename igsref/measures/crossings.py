@@ -34,6 +34,8 @@ _POINTS = 64
 """The scan outwards goes from 1e-6 to 1 times the limit; each step is a quarter longer."""
 _RTOL = 4 * 2.0**-52
 """The smallest that brentq takes."""
+_MOST_STEPS = 10_000
+"""Halving takes 2046 from the largest normal float to the smallest; interpolation comes between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,4 +239,4 @@ def _root(height: Callable[[float], float], near: float, far: float) -> float:
     # A sample alone may round to another side than in its batch: then the boundary is here.
     if ends[0] * ends[1] > 0 or ends[0] == 0.0:
         return near if abs(ends[0]) <= abs(ends[1]) and near != 0.0 else far
-    return float(brentq(height, near, far, xtol=2.0**-1022, rtol=_RTOL, maxiter=200))
+    return float(brentq(height, near, far, xtol=2.0**-1022, rtol=_RTOL, maxiter=_MOST_STEPS))

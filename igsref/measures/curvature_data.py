@@ -3,10 +3,12 @@
 Unlike ``fisher_data``, a pool that contains the labelled samples, it need not contain any of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from igsref.problem import Problem, as_problem
 
@@ -85,9 +87,58 @@ def _check_not_held(model: Any) -> None:
 
 
 def _check_same_network(problem: Problem, curved: Problem) -> None:
-    here, there = problem.function.parameters, curved.function.parameters
-    same = list(here) == list(there) and all(torch.equal(here[key], there[key]) for key in here)
-    if not same or problem.likelihood != curved.likelihood:
+    difference = _difference(problem, curved)
+    if difference is not None:
         raise ValueError(
-            "curvature_data must be a Problem of the same network, θ and likelihood as data's"
+            "curvature_data must be a Problem of the same network, θ and likelihood as data's; "
+            f"they differ in {difference}"
         )
+
+
+def _difference(problem: Problem, curved: Problem) -> str | None:
+    """What first tells the networks apart, if anything does."""
+    here, there = problem.function, curved.function
+    return (
+        _differing_tensors("θ", here.parameters, there.parameters)
+        or _differing_tensors("what is held constant", here.constants, there.constants)
+        or _differing_likelihood(problem, curved)
+        or _differing_logits(problem, curved)
+    )
+
+
+def _differing_tensors(
+    what: str, here: Mapping[str, Tensor], there: Mapping[str, Tensor]
+) -> str | None:
+    if list(here) != list(there):
+        return f"{what}: its names are {list(there)}, data's {list(here)}"
+    for name, value in here.items():
+        other = there[name]
+        # torch.equal raises for two dtypes or devices.
+        alike = value.dtype == other.dtype and value.device == other.device
+        if not (alike and torch.equal(value, other)):
+            return f"{what}: {name} has other values"
+    return None
+
+
+def _differing_likelihood(problem: Problem, curved: Problem) -> str | None:
+    here, there = problem.likelihood, curved.likelihood
+    return None if here == there else f"the likelihood: {there}, data's {here}"
+
+
+def _differing_logits(problem: Problem, curved: Problem) -> str | None:
+    """Equal θ may be of unequal functions, ReLU for Tanh: data's on the inputs of the other."""
+    theirs = replace(curved, function=problem.function)
+    try:
+        logits = theirs.at(problem.function.parameters)
+    except (TypeError, ValueError) as error:
+        return f"the inputs that they take: on curvature_data, data's {error}"
+    if logits.shape != curved.logits.shape:
+        return (
+            f"the logits on curvature_data: shape {tuple(curved.logits.shape)}, of data's network "
+            f"{tuple(logits.shape)}"
+        )
+    worst = float((logits - curved.logits).abs().max())
+    # √eps of the largest: rounding in another order stays far below, another function above.
+    if not worst <= torch.finfo(logits.dtype).eps ** 0.5 * float(curved.logits.abs().max()):
+        return f"the logits on curvature_data, by up to {worst:.3g} at equal parameters"
+    return None

@@ -30,7 +30,7 @@ from igsref.testing.transformations import TRANSFORMATIONS, Transformed
 class Cell:
     """One measure under one transformation.
 
-    median, worst: of the ratios, None where no network allowed the measure. count: of networks.
+    median, worst: of the ratios, None where no network allowed the measure. count: of pairs.
     unresolved: the worst is within what both numbers state of their sampling.
     refused: why the measure was not defined, where it was not.
     """
@@ -154,7 +154,7 @@ def row(
     seed: int = 0,
     families: Iterable[str] | None = None,
 ) -> list[Cell]:
-    """A row of the matrix; ``count`` networks a cell.
+    """A row of the matrix; ``count`` pairs of a network and a transformation a cell.
 
     measure: a name in ``igsref.MEASURES``, a Measure, or a function of (model, data).
     Raises ValueError for an unknown measure, transformation or family and a count below 1;
@@ -185,30 +185,39 @@ def _distance(ratio: float) -> float:
 
 
 def matrix_text(cells: Iterable[Cell]) -> str:
-    """The matrix as text: worst ratios, ✓ where invariance is promised, ≈ within sampling error."""
+    """Worst and median ratios; ✓: invariance is promised, ≈: within sampling error, –: undefined."""
     rows: dict[str, dict[str, Cell]] = {}
     for entry in cells:
         rows.setdefault(entry.measure, {})[entry.transformation] = entry
     columns = list(dict.fromkeys(name for entries in rows.values() for name in entries))
-    width = max(len(name) for name in rows) + 2
     heads = [f"{i + 1}" for i in range(len(columns))]
-    lines = [f"{'':{width}}" + "".join(f"{head:>10}" for head in heads)]
+    legend = [f"{head}: {name}" for head, name in zip(heads, columns, strict=True)]
+    blocks = [_block(rows, columns, heads, worst) for worst in (True, False)]
+    return "\n\n".join([*blocks, "\n".join(legend)])
+
+
+def _block(
+    rows: Mapping[str, Mapping[str, Cell]], columns: list[str], heads: list[str], worst: bool
+) -> str:
+    width = max(len(name) for name in rows) + 2
+    title = "worst" if worst else "median"
+    lines = [f"{title:{width}}" + "".join(f"{head:>10}" for head in heads)]
     lines += [
-        f"{name:{width}}" + "".join(f"{_shown(entries.get(c)):>10}" for c in columns)
+        f"{name:{width}}" + "".join(f"{_shown(entries.get(c), worst):>10}" for c in columns)
         for name, entries in rows.items()
     ]
-    legend = [f"{head}: {name}" for head, name in zip(heads, columns, strict=True)]
-    return "\n".join([*lines, "", *legend])
+    return "\n".join(lines)
 
 
-def _shown(entry: Cell | None) -> str:
-    if entry is None or entry.worst is None:
+def _shown(entry: Cell | None, worst: bool) -> str:
+    ratio = None if entry is None else entry.worst if worst else entry.median
+    if entry is None or ratio is None:
         return "–"
     mark = "✓" if entry.promised else " "
     if entry.unresolved:
         return f"≈1{mark}"
-    near = abs(entry.worst - 1)
-    text = f"1{entry.worst - 1:+.0e}" if near < 5e-3 else f"{entry.worst:.3g}"
+    near = abs(ratio - 1)
+    text = f"1{ratio - 1:+.0e}" if near < 5e-3 else f"{ratio:.3g}"
     return f"{'1' if near == 0 else text}{mark}"
 
 

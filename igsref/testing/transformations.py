@@ -147,17 +147,21 @@ def _elementwise(theta: Tensor, generator: Generator, strength: float) -> Biject
 
 
 def _power(
-    make: Callable[[float, float, Tensor], Bijection],
+    make: Callable[[float, float, Tensor], Bijection], typical: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor, Generator, float], Bijection]:
-    """a in ±1/2 or anywhere in (−1/2, 2), b from 10^−strength to 10; η̂ = θ̂, at or off θ."""
+    """a in ±1/2 or anywhere in (−1/2, 2); η̂ = θ̂, at or off θ.
+
+    b from 10^−strength to 10 times the squared distance of θ from θ̂, ``typical`` of its entries'.
+    """
 
     def draw(theta: Tensor, generator: Generator, strength: float) -> Bijection:
         exponents = (-0.5, 0.5, _uniform(generator, -0.45, 2.0))
         exponent = exponents[int(torch.randint(3, (), generator=generator))]
-        offset = _uniform(generator, 0.0, 1.0)
         away = bool(torch.rand((), generator=generator, dtype=torch.float32) < 0.8)
-        center = theta - offset * away * _normal(generator, len(theta)) / len(theta) ** 0.5
-        return make(exponent, 10.0 ** _uniform(generator, -strength, 1.0), center)
+        offset = away * _uniform(generator, 0.1, 1.0) * _normal(generator, len(theta))
+        squared = float(typical(offset.square())) if away else 1.0
+        softening = squared * 10.0 ** _uniform(generator, -strength, 1.0)
+        return make(exponent, softening, theta - offset)
 
     return draw
 
@@ -216,14 +220,16 @@ TRANSFORMATIONS: dict[str, Transformation] = {
         Transformation(
             "elementwise power",
             "elementwise power",
-            _bijection(_power(lambda a, b, center: ElementwisePower(a, b, center, center))),
+            _bijection(
+                _power(lambda a, b, center: ElementwisePower(a, b, center, center), torch.mean)
+            ),
             "general",
             2.0,
         ),
         Transformation(
             "radial power",
             "radial power",
-            _bijection(_power(lambda a, b, center: RadialPower(a, b, center, center))),
+            _bijection(_power(lambda a, b, center: RadialPower(a, b, center, center), torch.sum)),
             "general",
             2.0,
         ),

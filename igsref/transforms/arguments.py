@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-def check_type(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> None:
+def check_type(name: str, value: Any, kind: type, expected: str) -> None:
     """Raise TypeError, with what was expected and what came, unless the value is of the kind."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {expected}; got {described(value)}")

@@ -11,11 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import igsref
 from igsref import as_problem
-from igsref.curvature.hessian import hessian, hessian_block
+from igsref.curvature.hessian import _second_derivatives, hessian, hessian_block
 from igsref.curvature.loss import parameter_vector
 from igsref.flat import ranges, unflatten
 from tests.closeness import EPS, assert_within
-from tests.strategies import architecture, classes, gaussian, mlp, relu_networks
+from tests.strategies import architecture, classes, fill_, gaussian, mlp, relu_networks
 
 # An entry is a sum over samples and paths of products of some tens of factors, each rounded, all
 # of about the largest entry's size at most: some hundreds of eps of that.
@@ -230,6 +230,98 @@ def test_a_model_that_is_refused_by_vmap_has_the_same_hessian():
 def test_derivatives_of_no_function_are_refused():
     with pytest.raises(ArithmeticError, match=r"must be symmetric.*differ by up to"):
         hessian(own_derivatives(lambda p, x: _Lopsided.apply(p["a"], p["b"]) * x))
+
+
+class _DetachedSlope(torch.autograd.Function):
+    """a², with 2a for a derivative that is taken for a constant: H misses its bend."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a):
+        return a * a, 2 * a
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx, gradient, _):
+        return gradient * ctx.saved_tensors[0]
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_symmetric_second_derivatives_that_are_not_the_gradients_are_refused(scale):
+    # scale·a² at a/√scale: the same function at any size of its parameters.
+    theta = {"a": gaussian(0, 2) / scale**0.5, "b": gaussian(1, 2)}
+    data = (gaussian(2, 9, 2), classes(3, 9, 2))
+
+    def problem(square):
+        return as_problem((lambda p, x: scale * square(p["a"]) * x + p["b"], theta), data)
+
+    with pytest.raises(ArithmeticError, match=r"for a by .* own second derivative is wrong"):
+        hessian(problem(lambda a: _DetachedSlope.apply(a)[0]))
+    with pytest.raises(ArithmeticError, match=r"for a by .* own second derivative is wrong"):
+        hessian_block(problem(lambda a: _DetachedSlope.apply(a)[0]), "a")
+    assert hessian(problem(torch.square)).shape == (4, 4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_kinks_at_theta_and_within_a_step_are_not_refused(seed):
+    model = mlp(seed, [2, 6, 3], nn.ReLU)
+    x = gaussian(seed, 8, 2)
+    with torch.no_grad():
+        model[0].bias[0] = 1e-7 - model[0].weight[0] @ x[0]  # a kink within all steps
+        model[0].weight[1], model[0].bias[1] = 0.0, 0.0  # at θ
+        model[2].weight[:, 1] = 0.0
+    assert hessian(as_problem(model, (x, classes(seed, 8, 3)))).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3, 4)])
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_weight_norm_has_the_second_derivatives_of_its_formula(shape, dim):
+    into, units = shape
+    model = nn.Sequential(nn.Linear(into, units), nn.Tanh(), nn.Linear(units, 3)).double()
+    fill_(model, 0)
+    x, y = gaussian(1, 9, into), classes(2, 9, 3)
+    torch.nn.utils.parametrizations.weight_norm(model[0], dim=dim)
+    problem = as_problem(model, (x, y))
+    theta = problem.function.parameters
+    g, v = (f"0.parametrizations.weight.original{k}" for k in (0, 1))
+    axes = {0: 1, 1: 0, None: (0, 1)}[dim]
+
+    def formula(p, x):
+        weight = p[v] * p[g] / p[v].square().sum(dim=axes, keepdim=True).sqrt()
+        hidden = torch.tanh(x @ weight.mT + p["0.bias"])
+        return hidden @ p["2.weight"].mT + p["2.bias"]
+
+    expected = hessian(as_problem((formula, dict(theta)), (x, y)))
+    assert_within(hessian(problem), expected, ROUNDING * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, -1])
+def test_the_formula_of_weight_norm_has_its_values_and_slopes_under_functional_transforms(dim):
+    v, g = gaussian(0, 5, 2, 3, 4), torch.norm_except_dim(gaussian(1, 2, 3, 4), 2, dim)
+    plain = torch.vmap(lambda v: torch.func.grad(lambda v: _torch(v, g, dim).sin().sum())(v))(v)
+    with _second_derivatives():
+        ours = torch.vmap(lambda v: torch.func.grad(lambda v: _torch(v, g, dim).sin().sum())(v))(v)
+        value = _torch(v[0], g, dim)
+    # Products of two and sums of some tens of terms of size 1.
+    assert_within(ours, plain, 100 * EPS * float(plain.abs().max()))
+    assert_within(value, _torch(v[0], g, dim), 20 * EPS * float(value.abs().max()))
+
+
+def _torch(v, g, dim):
+    return torch._weight_norm(v, g, dim)
+
+
+def test_model_and_data_may_be_given_in_place_of_a_problem():
+    model, data = mlp(0, [3, 4, 3], nn.Tanh), (gaussian(1, 7, 3), classes(2, 7, 3))
+    assert torch.equal(hessian(model, data), hessian(small()))
+    assert torch.equal(hessian(model, data, parameters="2.*"), hessian(small(parameters="2.*")))
+    with pytest.raises(TypeError, match="data is missing"):
+        hessian(model)
 
 
 def test_infinite_derivatives_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from igsref.linalg.geometric_programme import _laplacian_solve, scaled_sum_minimum
+from igsref.linalg.geometric_programme import _laplacian_solve, _shortfall, scaled_sum_minimum
 from tests.strategies import SEEDS
 
 CASES = settings(max_examples=25, deadline=None)
@@ -143,6 +143,17 @@ def test_transposing_and_exchanging_the_matrices_do_not_matter(seed, zeros):
 def test_zeros_take_what_is_on_no_cycle_out_of_the_infimum(h, w, expected):
     found = scaled_sum_minimum(float64(h), float64(w))
     assert abs(found.value - expected) <= found.gap
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95, 1.05])
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_a_step_that_leaves_sums_behind_proves_no_more_than_is_true(axis, share):
+    # f = 4eᵗ + e⁻ᵗ is 5 at 0 and 4 at its minimum, t = −ln 2; Newton's step is −3/5. Sums of y
+    # that are left when the step is a share of that move the bound by sum × t.
+    p, q, none = float64([[4.0]]), float64([[1.0]]), float64([0.0])
+    step = float64([-0.6 * share])
+    d2, d1 = (step, none) if axis == "rows" else (none, step)
+    assert _shortfall(p, q, d2, d1) >= 1.0
 
 
 def test_a_weak_link_between_two_groups_costs_no_digits():

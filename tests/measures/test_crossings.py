@@ -124,6 +124,14 @@ def test_a_root_below_the_first_point_of_the_scan_is_found():
     assert float(found.nearest) == pytest.approx(1e-9, rel=8 * EPS)
 
 
+@pytest.mark.parametrize("limit", [1.0, 1e300])
+@pytest.mark.parametrize("root", [1e-200, 2.0**-1000])
+def test_a_root_hundreds_of_orders_below_the_limit_is_found(root, limit):
+    model, data = polynomial(lambda t, x: (root - t) * x)
+    found = exact_crossings(model, data, directions=ALONG, limit=limit)
+    assert float(found.nearest) == pytest.approx(root, rel=8 * EPS, abs=0)
+
+
 def test_a_root_on_a_point_of_the_scan_is_found():
     model, data = polynomial(lambda t, x: (4.0 - t) * x)
     assert float(exact_crossings(model, data, directions=ALONG, limit=4.0).forward) == 4.0

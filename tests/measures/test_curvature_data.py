@@ -1,5 +1,7 @@
 """Where a metric's own data come from."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -76,6 +78,101 @@ def test_a_problem_of_another_network_is_refused(network):
     for foreign in (other, part):
         with pytest.raises(ValueError, match="of the same network"):
             fisher_curvature(model, data, foreign, {})
+
+
+def changed(model, edit):
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        edit(other)
+    return other
+
+
+def refused_by_both(problem, foreign, match):
+    with pytest.raises(ValueError, match=match):
+        fisher_curvature(problem, None, foreign, {})
+    with pytest.raises(ValueError, match=match):
+        labelled_curvature(problem, foreign, problem, {})
+
+
+def test_a_problem_with_another_frozen_layer_is_refused(network):
+    model, data, _ = network
+    other = changed(model, lambda net: net[0].bias[0].add_(2.0**-30))
+    options = {"parameters": "2.*"}
+    problem, same, foreign = (
+        igsref.as_problem(net, data, **options) for net in (model, copy.deepcopy(model), other)
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            problem.function.parameters.values(), foreign.function.parameters.values(), strict=True
+        )
+    )
+    refused_by_both(problem, foreign, r"held constant: 0\.bias has other values")
+    assert fisher_curvature(problem, None, same, {}) == (problem, same)
+
+
+def test_a_problem_with_another_buffer_is_refused():
+    model, x, y = architecture("batch norm", 0, 6)
+    name = next(name for name, _ in model.named_buffers() if name.endswith("running_var"))
+    other = changed(model, lambda net: net.get_buffer(name).mul_(2))
+    problem, foreign = (igsref.as_problem(net, (x, y)) for net in (model, other))
+    refused_by_both(problem, foreign, f"held constant: {name} has other values")
+
+
+def test_a_problem_with_another_activation_is_refused_at_the_same_parameters(network):
+    model, data, _ = network
+    other = copy.deepcopy(model)
+    other[1] = nn.ReLU()
+    problem, foreign = (igsref.as_problem(net, data) for net in (model, other))
+    difference = float((problem.logits - foreign.logits).abs().max())
+    refused_by_both(problem, foreign, f"the logits .* by up to {difference:.3g}")
+
+
+def test_small_logits_do_not_hide_another_activation(network):
+    model, data, _ = network
+
+    def shrink(net):
+        for value in net[-1].parameters():
+            value.mul_(2.0**-40)
+
+    small = changed(model, shrink)
+    other = copy.deepcopy(small)
+    other[1] = nn.ReLU()
+    problem, foreign = (igsref.as_problem(net, data) for net in (small, other))
+    refused_by_both(problem, foreign, "the logits on curvature_data, by up to")
+
+
+def test_a_problem_with_other_logits_of_the_output_is_refused(network):
+    model, (x, y), _ = network
+    problem = igsref.as_problem(model, (x, y))
+    foreign = igsref.as_problem(model, (x, y % 2), logits=lambda output: output[:, :2])
+    refused_by_both(problem, foreign, r"shape \(6, 2\), of data's network \(6, 3\)")
+
+
+def test_a_problem_with_another_likelihood_is_refused(network):
+    model, (x, _), _ = network
+    targets = torch.eye(3).double()[classes(3, 6, 3)]
+    problem, foreign = (
+        igsref.as_problem(model, (x, targets), likelihood=name)
+        for name in ("categorical", "gaussian")
+    )
+    refused_by_both(problem, foreign, r"the likelihood: Gaussian\(.*data's Categorical")
+
+
+def test_a_problem_in_another_precision_is_refused(network):
+    model, data, _ = network
+    problem = igsref.as_problem(model, data)
+    refused_by_both(problem, problem.astype(torch.float32), "θ: 0.weight has other values")
+
+
+def test_a_problem_whose_inputs_the_network_does_not_take_is_refused():
+    theta = {"a": torch.ones(3, 2).double()}
+    x, y = gaussian(0, 4, 3), classes(1, 4, 2)
+    problem = igsref.as_problem((lambda theta, x: x @ theta["a"], theta), (x, y))
+    foreign = igsref.as_problem(
+        (lambda theta, x: x[:, :3] @ theta["a"], theta), (gaussian(2, 4, 5), y)
+    )
+    refused_by_both(problem, foreign, "the inputs that they take: .*could not be evaluated")
 
 
 def test_pools_are_refused(network):

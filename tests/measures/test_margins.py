@@ -1,6 +1,7 @@
 """Margins at the boundaries f_y = f_c: equation (11) in its form for many classes."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -205,6 +206,25 @@ def test_an_enclosure_of_a_linear_model_holds_the_exact_length():
     bounds = margin_enclosure(model, (torch.ones(1, 1), torch.tensor([0])), sample=0, rival=1)
     exact = 3 / (2 + np.exp(3.0) + np.exp(-3.0)) ** 0.5
     assert bounds.lower < exact < bounds.upper < exact * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("units", [1.4375, 1.5625])
+def test_an_enclosure_holds_the_exact_gap_that_the_logits_have_rounded_away(units):
+    # One rounding each: logits 2³⁰ + units·ulp, ulp = 2⁻²² there, and 2³⁰.
+    weight = torch.tensor([[2.0**30, units * 2.0**-22], [2.0**30, 0.0]], dtype=torch.float64)
+    model = nn.Linear(2, 2, bias=False).double()
+    model.load_state_dict({"weight": weight})
+    geometry = igsref.as_geometry(model, (torch.ones(1, 2), torch.tensor([0])))
+    first, second = (sum(map(Fraction, row)) for row in weight.tolist())
+    exact = first - second
+    computed = geometry.problem.logits[0].tolist()
+    rounded = Fraction(computed[0]) - Fraction(computed[1])
+    assert abs(rounded - exact) > exact / 4
+    bounds = margin_enclosure(geometry, sample=0, rival=1)
+    # Saturated, N = 1: a F⁺ aᵀ = 1/p_y + 1/p_c = 2 + e^g + e^−g = 4 (1 + O(g²)), g below 2⁻²¹.
+    assert bounds.grade == "verified"
+    assert bounds.lower < float(exact / 2) * (1 - 2.0**-40)
+    assert float(exact / 2) < bounds.upper
 
 
 def test_a_pool_weighs_the_metric_and_not_the_labelled_samples():

@@ -46,7 +46,8 @@ def average_case_sharpness(
     normalised.
 
     Raises ValueError for a rho that is not positive and finite or at which the loss overflows, for
-    fewer than 2 pairs and a negative seed; TypeError for what is no number.
+    fewer than 2 pairs and a seed outside [0, 2⁶⁴); TypeError for what
+    is no number.
     """
     problem = as_problem(model, data, **options)
     return _mean(problem, torch.ones_like(parameter_vector(problem)), rho, pairs, seed)

@@ -35,7 +35,7 @@ def hessian_trace(
     5.0
     """
     problem = as_problem(model, data, **options)
-    return Measurement(float(hessian(problem, memory).trace()))
+    return Measurement(float(hessian(problem, memory=memory).trace()))
 
 
 def hessian_norm(
@@ -57,7 +57,7 @@ def hessian_norm(
     4.5
     """
     problem = as_problem(model, data, **options)
-    return Measurement(float(torch.linalg.eigvalsh(hessian(problem, memory))[-1]))
+    return Measurement(float(torch.linalg.eigvalsh(hessian(problem, memory=memory))[-1]))
 
 
 _SOURCE = "Dinh, Pascanu, Bengio, Bengio, Sharp minima can generalize for deep nets, ICML 2017"

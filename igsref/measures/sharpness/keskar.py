@@ -45,7 +45,8 @@ def keskar_sharpness(
     iterations: of L-BFGS-B at most, each time.
     seed: of the drawn points; the global random states neither enter nor change.
     options: as for ``igsref.as_problem``; a Problem or Geometry may stand for (model, data).
-    Returns the best start's value, and as uncertainty how far the median start is below it.
+    Returns the best start's value, and as uncertainty how far the median start is below it; one
+    start alone shows no spread, and its uncertainty of 0 is no proof of the maximum.
 
     Against the paper, whose code was never released: it stops L-BFGS-B after ten iterations,
     starts once, and also maximises over random subspaces x + Az with 100 columns; here the space
@@ -53,7 +54,8 @@ def keskar_sharpness(
     The units are those of the box, z_i = ε(|x_i| + 1) y_i, which changes the path of L-BFGS-B.
 
     Raises ValueError for an epsilon that is not positive and finite or at which the loss
-    overflows, for counts below 1 and a negative seed; TypeError for what is no number.
+    overflows, for counts below 1 and a seed outside [0, 2⁶⁴); TypeError for what
+    is no number.
     """
     size = checked_size("epsilon", epsilon)
     count, most = checked_count("starts", starts), checked_count("iterations", iterations)

@@ -39,6 +39,20 @@ def checked_size(name: str, value: Any) -> float:
     return size
 
 
+def checked_allowance(name: str, value: Any) -> float:
+    """A tolerance or offset: a finite number of at least 0, else TypeError or ValueError.
+
+    >>> checked_allowance("eta", 0)
+    0.0
+    """
+    if not isinstance(value, SupportsFloat) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    size = float(value)
+    if not 0 <= size < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite; got {size}")
+    return size
+
+
 def checked_count(name: str, value: Any, least: int = 1) -> int:
     """An integer of at least ``least``, else TypeError or ValueError.
 
@@ -55,13 +69,17 @@ def checked_count(name: str, value: Any, least: int = 1) -> int:
 
 def seeded(seed: Any) -> torch.Generator:
     """A generator of its own, on the CPU, so that every device draws the same numbers."""
-    return torch.Generator().manual_seed(checked_count("seed", seed, least=0))
+    number = checked_count("seed", seed, least=0)
+    if number >= 2**64:
+        raise ValueError(f"seed must be below 2**64; got {number}")
+    return torch.Generator().manual_seed(number)
 
 
 def best_of(rises: Sequence[float], name: str, size: float) -> Measurement:
     """The largest rise that any start found, and how far the median of the starts is below it.
 
     A lower bound of the maximum; δ = 0 is in every neighbourhood, so it is at least 0.
+    One start alone shows no spread: its uncertainty of 0 is no proof of the maximum.
     Raises ValueError where the loss was not finite.
     """
     check_finite(rises, name, size)

@@ -43,7 +43,10 @@ def relative_flatness(
 ) -> Measurement:
     """κ_Tr = Σ_{s,s'} ⟨w_s, w_s'⟩ Tr H_ss' of one layer, the paper's Definition 3, as it is.
 
-    layer: the name of a weight matrix in θ (the last one unless given). memory: budget in bytes.
+    layer: the name of a weight matrix in θ. Unless given, the last tensor with two dimensions in
+        the order of ``named_parameters()``: a model that registers its head before its body needs
+        layer='…' for the head.
+    memory: budget in bytes.
     options: as for :func:`igsref.as_problem`. The layer's bias has no part in it, and neither has
     a pool (``fisher_data``). The authors' code adds 2α‖w_s‖² for weight decay α; not here.
 
@@ -72,7 +75,8 @@ def maximal_relative_flatness(
 ) -> Measurement:
     """κ_max = Σ_s ‖w_s‖² λ_max(H_ss) of one layer, with the largest eigenvalue of signed ones.
 
-    Arguments and errors as for :func:`relative_flatness`.
+    Arguments, the last 2-D weight in ``named_parameters()`` order as the default layer among them,
+    and errors as for :func:`relative_flatness`.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
@@ -102,7 +106,8 @@ def standardized_relative_flatness(
     has another constant value cannot be standardised; the authors' code leaves the layer before
     as it is and multiplies the weights by 0, which changes the function.
 
-    Arguments and errors as for :func:`relative_flatness`; ValueError too for a layer whose
+    Arguments, the last 2-D weight in ``named_parameters()`` order as the default layer among them,
+    and errors as for :func:`relative_flatness`; ValueError too for a layer whose
     features are not known and for a constant feature that is not 0.
 
     >>> model = nn.Linear(1, 1, bias=False)
@@ -126,7 +131,8 @@ def standardized_maximal_relative_flatness(
 ) -> Measurement:
     """κ_max after the layer's features were standardised: of W' = W diag(σ) and its Hessian.
 
-    Arguments and errors as for :func:`standardized_relative_flatness`.
+    Arguments, the last 2-D weight in ``named_parameters()`` order as the default layer among them,
+    and errors as for :func:`standardized_relative_flatness`.
 
     >>> model = nn.Linear(1, 1, bias=False)
     >>> _ = model.weight.data.fill_(2.0)
@@ -140,7 +146,7 @@ def standardized_maximal_relative_flatness(
 
 
 def _layer(problem: Problem, layer: str | None) -> str:
-    """The name of a weight matrix in θ, the last one unless given."""
+    """The name of a weight matrix in θ, the last one in θ's order unless given."""
     theta = problem.function.parameters
     matrices = [name for name, value in theta.items() if value.ndim == 2]
     if layer is None and matrices:

@@ -46,7 +46,7 @@ def rangamani_norm(
     """
     problem = as_problem(model, data, **options)
     size = _tensor_norms(problem)
-    eigenvalues = torch.linalg.eigvalsh(size[:, None] * hessian(problem, memory) * size)
+    eigenvalues = torch.linalg.eigvalsh(size[:, None] * hessian(problem, memory=memory) * size)
     return Measurement(float(eigenvalues.abs().max()))
 
 
@@ -66,7 +66,7 @@ def rangamani_trace(
     """
     problem = as_problem(model, data, **options)
     size = _tensor_norms(problem)
-    return Measurement(float((size.square() * hessian(problem, memory).diagonal()).sum()))
+    return Measurement(float((size.square() * hessian(problem, memory=memory).diagonal()).sum()))
 
 
 def _tensor_norms(problem: Problem) -> Float64[Tensor, " params"]:

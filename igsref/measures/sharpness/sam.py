@@ -6,7 +6,6 @@ Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neura
 2021. To first order these are the largest rises in the ball ‖T⁻¹e‖ ≤ ρ.
 """
 
-import math
 from typing import Any, SupportsFloat, Unpack
 
 import torch
@@ -16,7 +15,12 @@ from torch import Tensor
 from igsref.curvature.loss import loss_gradient, parameter_vector
 from igsref.flat import flatten
 from igsref.measures.measurement import Measure, Measurement
-from igsref.measures.sharpness.neighbourhood import check_finite, checked_size, loss_rise
+from igsref.measures.sharpness.neighbourhood import (
+    check_finite,
+    checked_allowance,
+    checked_size,
+    loss_rise,
+)
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 
@@ -46,7 +50,7 @@ def asam_sharpness(
     data: Any = None,
     *,
     rho: SupportsFloat = 0.5,
-    eta: float = 0.01,
+    eta: SupportsFloat = 0.01,
     **options: Unpack[ProblemOptions],
 ) -> Measurement:
     """L(w + ρ T²g/‖Tg‖) − L(w), T = |w| + η for weights and 1 for biases.
@@ -59,12 +63,12 @@ def asam_sharpness(
     with η > 0, and with 1 for biases, T is not such an operator, and the value moves. For the
     rest see :func:`sam_sharpness`.
 
-    Raises as :func:`sam_sharpness` does, and ValueError for an eta that is negative or not finite.
+    Raises as :func:`sam_sharpness` does, and ValueError for an eta that is negative or not finite,
+    TypeError for one that is no number.
     """
-    if not 0 <= eta < math.inf:
-        raise ValueError(f"eta must be at least 0 and finite; got {eta}")
+    offset = checked_allowance("eta", eta)
     problem = as_problem(model, data, **options)
-    return _rise_of_step(problem, normalization(problem, eta), rho)
+    return _rise_of_step(problem, normalization(problem, offset), rho)
 
 
 def normalization(problem: Problem, eta: float) -> Float64[Tensor, " params"]:

@@ -6,7 +6,7 @@ Invariant Definition of Flat Minima for Neural Networks Using PAC-Bayesian Analy
 """
 
 import math
-from typing import Any, Unpack
+from typing import Any, SupportsFloat, Unpack
 
 import torch
 from jaxtyping import Float64
@@ -16,6 +16,7 @@ from igsref.flat import unflatten
 from igsref.jacobian.rows import chunk_size, jacobian_rows
 from igsref.linalg.geometric_programme import scaled_sum_minimum
 from igsref.measures.measurement import Measure, Measurement
+from igsref.measures.sharpness.neighbourhood import checked_allowance
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 
@@ -23,7 +24,7 @@ def normalized_sharpness(
     model: Any,
     data: Any = None,
     *,
-    tolerance: float = 1e-12,
+    tolerance: SupportsFloat = 1e-12,
     **options: Unpack[ProblemOptions],
 ) -> Measurement:
     """Σ_l min_{s₁,s₂>0} Σ_ij h_ij s₂_i s₁_j + W_ij²/(s₂_i s₁_j), each minimum proven to its gap.
@@ -46,13 +47,15 @@ def normalized_sharpness(
     among them, do not count. Scaling of single channels is undone only where they lie along these
     two dimensions, which in a grouped or depthwise convolution those of the input do not.
 
-    Raises ValueError where θ holds no matrix, and for a tolerance below 0.
+    Raises ValueError where θ holds no matrix, and for a tolerance that is negative or not finite;
+    TypeError for one that is no number.
     """
+    allowed = checked_allowance("tolerance", tolerance)
     problem = as_problem(model, data, **options)
     _check_matrices(problem)
     curvature = unflatten(gauss_newton_diagonal(problem), problem.function.parameters)
     minima = [
-        scaled_sum_minimum(_matrix(curvature[name]), _matrix(weight.square()), tolerance=tolerance)
+        scaled_sum_minimum(_matrix(curvature[name]), _matrix(weight.square()), tolerance=allowed)
         for name, weight in problem.function.parameters.items()
         if weight.ndim >= 2
     ]

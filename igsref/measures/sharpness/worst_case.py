@@ -57,10 +57,12 @@ def worst_case_sharpness(
     iterations: steps of each search.
     seed: of the drawn points; the global random states neither enter nor change.
     options: as for ``igsref.as_problem``; a Problem or Geometry may stand for (model, data).
-    Returns the best start's value, and as uncertainty how far the median start is below it.
+    Returns the best start's value, and as uncertainty how far the median start is below it; one
+    start alone shows no spread, and its uncertainty of 0 is no proof of the maximum.
 
     Raises ValueError for a rho that is not positive and finite or at which the loss overflows, for
-    counts below 1 and a negative seed; TypeError for what is no number.
+    counts below 1 and a seed outside [0, 2⁶⁴); TypeError for what
+    is no number.
     """
     problem = as_problem(model, data, **options)
     unit = torch.ones_like(parameter_vector(problem))

@@ -107,7 +107,10 @@ def layer_norm(walk: Walk, layer: nn.LayerNorm, input: Value) -> Value:
     walk.ledger.stop(Stop.SCALING, source, walk.label)
     walk.ledger.stop(Stop.FLIPPING, source, walk.label)
     out = walk.ledger.signal(size)
-    # Without an affine map nothing makes these channels, and nothing can scale them.
+    if not layer.elementwise_affine:
+        # Nothing makes these channels, so nothing can scale what they are added to.
+        walk.ledger.stop(Stop.SCALING, out, walk.label)
+        walk.ledger.stop(Stop.FLIPPING, out, walk.label)
     for tensor in (layer.weight, layer.bias):
         walk.use(tensor, Hold(Role.PRODUCER, out, 0))
     walk.ledger.couple(source, out)

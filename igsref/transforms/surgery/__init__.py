@@ -4,8 +4,8 @@ They are no bijections of parameter space, so that Proposition 3.1 of the paper 
 them. Each module says, with a proof, what becomes of range(A), and with it of IGS.
 
 They work in the model's own dtype, and round there. Call ``model.double()`` first: the float32
-weights that come out are, by their rounding, those of another network, whose IGS agrees to about
-1e-7 of itself only, times the condition of what is compared; brackets of the two may be disjoint.
+weights that come out are, by their rounding, those of another network, whose IGS agrees to that
+rounding only (1e-9 to 1e-7 of itself in small networks); brackets of the two may be disjoint.
 """
 
 from igsref.transforms.surgery.absorb_batch_norm import (

@@ -4,8 +4,8 @@ Every symmetry has a random draw ``draw_…(model, generator, strength)``.
 
 They work in the model's own dtype, and round there; powers of two, signs and orders round nothing.
 With other factors call ``model.double()`` first: the float32 weights that come out are, by their
-rounding, those of another network, whose IGS agrees to about 1e-7 of itself only, times the
-condition of what is compared; brackets of the two may be disjoint.
+rounding, those of another network, whose IGS agrees to that rounding only (1e-9 to 1e-7 of itself
+in small networks); brackets of the two may be disjoint.
 
 ``print(channel_graph(model))``, of ``igsref.transforms.graph``, shows the groups of channels that
 factors, signs and orders are for.

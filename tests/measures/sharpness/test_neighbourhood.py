@@ -9,6 +9,7 @@ import igsref
 from igsref.measures.sharpness.neighbourhood import (
     best_of,
     check_finite,
+    checked_allowance,
     checked_count,
     checked_size,
     gaussian,
@@ -65,11 +66,20 @@ def test_a_loss_that_overflows_is_refused(value):
         (lambda: checked_count("pairs", 2.0), TypeError, "pairs must be an integer; got 2.0"),
         (lambda: checked_count("pairs", True), TypeError, "pairs must be an integer; got True"),
         (lambda: seeded(-1), ValueError, "seed must be at least 0; got -1"),
+        (lambda: seeded(2**70), ValueError, rf"seed must be below 2\*\*64; got {2**70}"),
+        (lambda: checked_allowance("eta", "a"), TypeError, "eta must be a number; got 'a'"),
+        (lambda: checked_allowance("eta", True), TypeError, "eta must be a number; got True"),
+        (lambda: checked_allowance("eta", -1), ValueError, "eta must be at least 0 and finite"),
+        (lambda: checked_allowance("eta", math.nan), ValueError, "at least 0 and finite; got nan"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_largest_seed_there_is_is_taken():
+    assert seeded(2**64 - 1).initial_seed() % 2**64 == 2**64 - 1
 
 
 def test_draws_follow_the_seed_alone():

@@ -101,6 +101,16 @@ def test_trace_of_the_last_layer_has_a_closed_form(network):
     assert found == pytest.approx(expected, abs=1000 * EPS * scale)
 
 
+def test_a_head_registered_before_its_body_is_not_the_default_layer():
+    model = nn.Module()
+    model.head, model.body = nn.Linear(4, 3), nn.Linear(3, 4)
+    model.forward = lambda x: model.head(torch.tanh(model.body(x)))
+    data = gaussian(1, 9, 3), classes(2, 9, 3)
+    found = relative_flatness(model, data)
+    assert found == relative_flatness(model, data, layer="body.weight")
+    assert found != relative_flatness(model, data, layer="head.weight")
+
+
 @ALL
 def test_last_matrix_is_the_layer_unless_one_is_named(measure):
     model, data = network()

@@ -144,3 +144,10 @@ def test_a_bad_eta_is_refused(eta):
     model, x, y = network()
     with pytest.raises(ValueError, match="eta must be at least 0 and finite"):
         asam_sharpness(igsref.as_problem(model, (x, y)), eta=eta)
+
+
+@pytest.mark.parametrize("eta", ["a", True, None])
+def test_an_eta_that_is_no_number_is_refused(eta):
+    model, x, y = network()
+    with pytest.raises(TypeError, match=f"eta must be a number; got {eta!r}"):
+        asam_sharpness(model, (x, y), eta=eta)

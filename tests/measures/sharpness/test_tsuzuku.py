@@ -157,6 +157,20 @@ def test_a_network_without_matrices_is_refused():
         normalized_sharpness(model, (gaussian(1, 4, 2), classes(2, 4, 2)))
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "error", "message"),
+    [
+        ("a", TypeError, "tolerance must be a number; got 'a'"),
+        (True, TypeError, "tolerance must be a number; got True"),
+        (-1e-9, ValueError, "tolerance must be at least 0 and finite; got -1e-09"),
+    ],
+)
+def test_a_senseless_tolerance_is_refused(tolerance, error, message):
+    model, x, y = mlp(0, [3, 4, 3], nn.ReLU), gaussian(1, 9, 3), classes(2, 9, 3)
+    with pytest.raises(error, match=message):
+        normalized_sharpness(model, (x, y), tolerance=tolerance)
+
+
 def test_what_is_said_of_it():
     assert NORMALIZED_SHARPNESS.promised == {"layer scaling", "node scaling"}
     assert NORMALIZED_SHARPNESS.compute is normalized_sharpness

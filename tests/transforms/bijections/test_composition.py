@@ -68,6 +68,13 @@ def test_no_parts_are_refused():
         Composition(())
 
 
+def test_parts_may_come_as_a_list_that_changes_later():
+    parts = [TWO, SHEAR]
+    chain = Composition(parts)
+    parts.clear()
+    assert chain.parts == (TWO, SHEAR)
+
+
 def test_a_chain_with_its_inverse_is_the_identity():
     chain, theta = Composition((TWO, SHEAR)), gaussian(0, 2)
     both = Composition((chain, invert(chain)))

@@ -61,7 +61,7 @@ def test_a_cubic_that_is_no_diffeomorphism_is_refused(slope):
 @pytest.mark.parametrize(
     ("check", "value", "message"),
     [
-        (Softplus().check, 0.0, r"theta must be positive to be a softplus; theta\[0\] is 0.0"),
+        (Softplus().check, 0.0, r"take invert\(Softplus\(\)\)\); theta\[0\] is 0\.0"),
         (Softplus().check, -1.0, "theta must be positive"),
         (Softplus().check_image, -740.0, "eta must be large enough"),
         (Sinh().check, 711.0, "theta must be within what sinh takes"),

@@ -5,6 +5,7 @@ import torch
 
 from igsref.transforms.bijections import Bijection, Sinh
 from igsref.transforms.bijections.protocol import (
+    check_bijection,
     check_square,
     check_vector,
     constant,
@@ -15,6 +16,17 @@ from igsref.transforms.bijections.protocol import (
 def test_a_bijection_is_known_by_its_methods():
     assert isinstance(Sinh(), Bijection)
     assert not isinstance(torch.nn.Tanh(), Bijection)
+
+
+def test_what_a_bijection_lacks_is_named():
+    check_bijection("bijection", Sinh())
+    with pytest.raises(
+        TypeError, match=r"parts must be .*lacks name, inverse, jacobian, log_abs_d"
+    ):
+        check_bijection("parts", torch.nn.Tanh())
+    # A class has all the attributes that its instances have.
+    with pytest.raises(TypeError, match="got the class Sinh: call it"):
+        check_bijection("bijection", Sinh)
 
 
 def test_constants_are_detached_float64_copies():

@@ -113,13 +113,14 @@ def test_statistics_of_the_batch_are_unknown(norm, training):
     model = images(norm)
     norm.train(training)
     graph = channel_graph(model)
-    assert "1 (BatchNorm2d) normalises by the statistics of the batch" in graph.stops
+    when = " in training mode" if training else ""
+    assert f"1 (BatchNorm2d) normalises by the statistics of the batch{when}" in graph.stops
     assert graph.scaled == ()
 
 
 def test_dropout_in_training_mode_is_unknown():
     graph = channel_graph(between(nn.Dropout()).train())
-    assert graph.stops[1] == "1 (Dropout) drops entries at random"
+    assert graph.stops[1] == "1 (Dropout) drops entries at random in training mode"
     assert graph.permuted == ()
 
 
@@ -130,6 +131,23 @@ def test_layer_norm_permits_permutation_before_it_and_scaling_behind_it():
     ]
     assert [group.size for group in graph.permuted] == [4]
     assert offers(between(nn.LayerNorm(4, elementwise_affine=False)))[::2] == ([], [4])
+
+
+class NormalizedSum(nn.Module):
+    """A layer beside a normalisation without parameters, added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 4), nn.Linear(3, 4)
+        self.norm = nn.LayerNorm(4, elementwise_affine=False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.left(x) + self.norm(self.right(x)))
+
+
+def test_what_a_bare_layer_norm_is_added_to_cannot_be_scaled_or_flipped():
+    assert offers(NormalizedSum())[:2] == ([], [])
 
 
 def test_an_embedding_that_keeps_its_norms_is_unknown():

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from igsref.transforms import hidden_widths, scalable_widths
+from igsref.transforms.graph import channel_graph
 from igsref.transforms.graph.tracing import calls, is_altered, trace
 from tests.strategies import Branching
 from tests.transforms.networks import ResNet
@@ -67,6 +69,53 @@ class Chance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.rand(()) + random.random()
+
+
+class Busy(nn.Module):
+    """Makes a tensor, and keeps what it sees wherever a module can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.made, self.seen = nn.Sequential(nn.Linear(2, 2)), [], {}
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.last = self.inner.last = x
+        self.made.append(x)
+        self.seen["x"] = x
+        return self.inner(x) * torch.tensor(2.0)
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    model = Busy()
+    before = [dict(vars(module)) for module in model.modules()]
+    calls = model.calls
+    graph, root = trace(model)
+    assert [dict(vars(module)) for module in model.modules()] == before
+    assert (model.made, model.seen) == ([], {})
+    assert model.calls is calls
+    assert float(calls) == 0
+    (constant,) = (node.target for node in graph.nodes if node.op == "get_attr")
+    assert torch.equal(getattr(root, constant), torch.tensor(2.0))
+    assert root.inner is model.inner
+
+
+def test_a_model_that_cannot_be_traced_is_left_as_it_was():
+    model = Busy()
+    model.inner = Branching()
+    with pytest.raises(ValueError, match="cannot be traced"):
+        trace(model)
+    assert not hasattr(model, "last")
+    assert model.made == []
+
+
+def test_a_network_that_makes_tensors_stays_without_them_under_every_look():
+    model = Busy().eval()
+    names = set(vars(model))
+    for look in (channel_graph, scalable_widths, hidden_widths):
+        look(model)
+    assert set(vars(model)) == names
 
 
 def test_tracing_leaves_the_random_states_alone():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from igsref.transforms.graph.values import Rank, Unknown
+from igsref.transforms.graph.values import TRAINING, Rank, Unknown, told
 
 
 def test_a_rank_found_once_is_known_of_all_derived_results():
@@ -26,3 +26,9 @@ def test_a_rank_that_contradicts_what_is_known_is_unknown():
     with pytest.raises(Unknown) as error:
         rank.require(4)
     assert "3 axes where 4" in error.value.reason
+
+
+def test_reasons_are_told_once_with_the_remedy_at_the_end_where_there_is_one():
+    assert told(["tanh", "relu", "tanh"]) == "tanh; relu"
+    assert told([f"1 drops {TRAINING}", "tanh"]) == f"1 drops {TRAINING}; tanh; call model.eval()"
+    assert told([]) == ""

@@ -102,7 +102,7 @@ def test_generator_decides_and_global_state_is_left_alone():
 
 def test_layer_that_does_not_exist_is_refused_with_those_that_do():
     model = mlp(0, [2, 3, 4, 3], nn.Tanh)
-    with pytest.raises(ValueError, match=r"layer '9' does not exist; .* are '0', '2'"):
+    with pytest.raises(ValueError, match=r"layer must name .*: '0', '2'; got '9', which is"):
         add_silent_unit(model, "9", torch.Generator())
     for visible in ("1", "4"):
         with pytest.raises(ValueError, match=f"layer '{visible}' has no hidden units"):

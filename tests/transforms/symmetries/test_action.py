@@ -8,9 +8,9 @@ from igsref.transforms.graph import ChannelGroup, Place
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,
-    check_strength,
     multiply,
     named_tensors,
+    refuse_channels,
     reorder,
     widths,
 )
@@ -60,8 +60,9 @@ def test_orders_move_followers_too():
 
 @pytest.mark.parametrize("factor", [0.0, float("inf"), float("nan"), 1e-60])
 def test_factors_that_are_zero_or_infinite_in_the_type_of_the_tensors_are_refused(factor):
-    with pytest.raises(ValueError, match=r"factors must be finite and not zero in torch\.float32"):
-        multiply(mlp(0, [2, 3, 2], nn.ReLU).float(), [GROUP], [full(factor)])
+    with pytest.raises(ValueError, match=r"in torch\.float32, .*0\.weight; .*channel 1 is"):
+        factors = torch.tensor([1.0, factor, factor]).double()
+        multiply(mlp(0, [2, 3, 2], nn.ReLU).float(), [GROUP], [factors])
 
 
 @pytest.mark.parametrize("factor", [1e308, 1e-308])
@@ -89,7 +90,7 @@ def test_checks_name_what_was_expected_and_what_came():
         check_fit("factors", [torch.ones(2)], [GROUP])
     with pytest.raises(ValueError, match=r"be scaled; in the way: tanh; relu"):
         check_place([], "scaled", ["tanh", "relu", "tanh"])
-    check_strength(0.0)
-    for strength in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="strength must be finite and not negative"):
-            check_strength(strength)
+    given = [torch.ones(3), torch.tensor([1.0, 1.0, 4.0])]
+    refuse_channels("signs", given[:1], lambda sign: sign == 1, "one")
+    with pytest.raises(ValueError, match=r"signs must be one; that of group 1, channel 2 is 4\.0"):
+        refuse_channels("signs", given, lambda sign: sign == 1, "one")

@@ -128,6 +128,27 @@ def test_a_network_without_a_place_is_refused_and_what_is_in_the_way_named(model
         scale_nodes(model, [])
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.BatchNorm2d(3), nn.ReLU()),
+        (nn.Dropout(0.5), nn.ReLU()),
+        (nn.RReLU(),),
+    ],
+)
+def test_in_training_mode_the_remedy_comes_last(layers):
+    model = nn.Sequential(nn.Conv2d(1, 3, 2), *layers, nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(ValueError, match=r"in training mode; .*; call model\.eval\(\)$"):
+        scale_nodes(model, [])
+    assert scalable_widths(model.eval())
+
+
+def test_the_remedy_is_not_given_where_it_would_not_help():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False))
+    with pytest.raises(ValueError, match=r"an output of the network$"):
+        scale_nodes(model, [])
+
+
 def test_the_negative_control_moves_the_function():
     """Half of the scaling, which leaves out the consumers, is seen."""
     model, x = network("ResNet", 0)

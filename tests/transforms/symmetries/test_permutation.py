@@ -52,7 +52,7 @@ def test_a_draw_is_never_the_given_order():
 @pytest.mark.parametrize(
     ("orders", "message"),
     [
-        ([torch.tensor([0, 0, 1])], r"orders must be permutations of 0\.\.2; got \[0, 0, 1\]"),
+        ([torch.tensor([0, 0, 1])], r"orders\[0\] must be a permutation of 0\.\.2; 2 is n"),
         ([torch.tensor([0, 1])], r"orders must hold .*widths \[3\]; got 1 of widths \[2\]"),
         ([], "orders must hold"),
     ],
