@@ -41,10 +41,10 @@ _PASSES = 4
 """Tensors of the size of an activation that are alive at once in the derivative of a derivative."""
 _LARGEST_ASYMMETRY = 2.0**-26
 """√eps: rounding stays far below this share of max |H|, what is no Hessian far above."""
-_STEPS = (2.0**-17, -(2.0**-17), 2.0**-19, -(2.0**-19))
-"""eps^(1/3) and a quarter of it, relative to the size of each tensor, to both sides."""
+_STEPS = (2.0**-17, -(2.0**-17), 2.0**-23, -(2.0**-23))
+"""eps^(1/3) and much less, relative to the size of each parameter, to both sides."""
 _LARGEST_ERROR = 1e-3
-"""Of H·u against a difference: truncation is some t, 1e-5, and rounding eps/t, 1e-10."""
+"""Of H·u against a difference: truncation is some t, 1e-5, and rounding eps/t, 1e-9."""
 _NEGLIGIBLE = 1e-6
 """A tensor's error below this share of H·u and ∇L as a whole may be their rounding."""
 _DIRECTIONS = 2
@@ -264,20 +264,20 @@ def _check_differences(problem: Problem, matrix: Float64[Tensor, "params params"
     share = 0.0
     for _ in range(_DIRECTIONS):
         u = scale * torch.randn(len(scale), generator=generator, dtype=torch.float64).to(scale)
-        expected = matrix @ u
-        least = _NEGLIGIBLE * ((scale * expected).norm() + (scale * start).norm())
+        expected = scale * (matrix @ u)
+        least = _NEGLIGIBLE * (expected.norm() + (scale * start).norm())
         errors: list[Tensor] = []
         for step in _STEPS:
             moved = _gradient(problem, theta + step * u)
-            errors.append((moved - start) / step - expected)
-            rounding = noise / abs(step)
+            errors.append(scale * (moved - start) / step - expected)
+            rounding = scale * noise / abs(step)
             suspects = {
                 name: place
                 for name, place in suspects.items()
                 if _contradicted(
                     expected[place],
                     [error[place] for error in errors],
-                    least / scale[place][0] + rounding[place].norm(),
+                    least + rounding[place].norm(),
                 )
             }
             if not suspects:
@@ -305,11 +305,11 @@ def _contradicted(expected: Tensor, errors: list[Tensor], least: Tensor) -> bool
 
 
 def _sizes(problem: Problem) -> Float64[Tensor, " params"]:
-    """The root mean square of the tensor that each entry of θ is in; the least one for zeros."""
-    theta = problem.function.parameters
-    sizes = {name: float(value.square().mean().sqrt()) for name, value in theta.items()}
-    least = min((size for size in sizes.values() if size > 0), default=1.0)
-    return flatten({n: torch.full_like(v, sizes[n] or least) for n, v in theta.items()})
+    """|θ_k|, and the least there is for those that are 0: nodes may be scaled one by one."""
+    sizes = parameter_vector(problem).abs()
+    positive = sizes[sizes > 0]
+    least = positive.min() if len(positive) else torch.ones(()).to(sizes)
+    return torch.where(sizes > 0, sizes, least)
 
 
 def _gradient_rounding(

@@ -101,7 +101,7 @@ def tic(
     if curvature_data is not None:
         curved = labelled_curvature(model, curvature_data, problem, options)
     size = _training_size(training_size, problem.num_samples, curved.num_samples)
-    eigenvalues, vectors, floor = regular_spectrum(curved, hessian(curved, memory))
+    eigenvalues, vectors, floor = regular_spectrum(curved, hessian(curved, memory=memory))
     components = gradients(problem) @ vectors
     x = components / eigenvalues
     trace = float((components * x).sum(dim=1).mean())

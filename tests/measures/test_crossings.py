@@ -124,12 +124,13 @@ def test_a_root_below_the_first_point_of_the_scan_is_found():
     assert float(found.nearest) == pytest.approx(1e-9, rel=8 * EPS)
 
 
-@pytest.mark.parametrize("limit", [1.0, 1e300])
-@pytest.mark.parametrize("root", [1e-200, 2.0**-1000])
-def test_a_root_hundreds_of_orders_below_the_limit_is_found(root, limit):
-    model, data = polynomial(lambda t, x: (root - t) * x)
+@pytest.mark.parametrize("limit", [1.0, 1e100])
+def test_a_root_a_hundred_orders_below_the_limit_is_found(limit):
+    # A cubic, on which interpolation is of no use before some hundred halvings.
+    model, data = polynomial(lambda t, x: (1e-300 - t**3) * x)
     found = exact_crossings(model, data, directions=ALONG, limit=limit)
-    assert float(found.nearest) == pytest.approx(root, rel=8 * EPS, abs=0)
+    # The root of the two floats' difference is ∛ of a number known to an eps or two.
+    assert float(found.nearest) == pytest.approx(1e-100, rel=8 * EPS, abs=0)
 
 
 def test_a_root_on_a_point_of_the_scan_is_found():

@@ -136,15 +136,20 @@ def test_pairs_of_what_there_is_not_are_refused():
         draw_pairs("permutation", 0, 0)
 
 
-def test_text_shows_worst_ratios_promises_and_what_is_not_defined():
+def test_text_shows_worst_and_median_ratios_promises_and_what_is_not_defined():
     cells = [
         Cell("first", "a", True, 1.0, 1.0, 2),
-        Cell("first", "b", False, 1.0, 12.345, 2),
+        Cell("first", "b", False, 1.5, 12.345, 2),
         Cell("second", "a", True, 1.0, 1 - 3e-12, 2),
         Cell("second", "b", False, None, None, 0, refused="not of this network"),
     ]
-    heads, first, second, _, *legend = matrix_text(cells).splitlines()
-    assert heads.split() == ["1", "2"]
+    worst, medians, legend = matrix_text(cells).split("\n\n")
+    heads, first, second = worst.splitlines()
+    assert heads.split() == ["worst", "1", "2"]
     assert first.split() == ["first", "1✓", "12.3"]
     assert second.split() == ["second", "1-3e-12✓", "–"]
-    assert legend == ["1: a", "2: b"]
+    heads, first, second = medians.splitlines()
+    assert heads.split() == ["median", "1", "2"]
+    assert first.split() == ["first", "1✓", "1.5"]
+    assert second.split() == ["second", "1✓", "–"]
+    assert legend.splitlines() == ["1: a", "2: b"]

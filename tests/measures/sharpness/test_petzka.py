@@ -102,9 +102,15 @@ def test_trace_of_the_last_layer_has_a_closed_form(network):
 
 
 def test_a_head_registered_before_its_body_is_not_the_default_layer():
-    model = nn.Module()
-    model.head, model.body = nn.Linear(4, 3), nn.Linear(3, 4)
-    model.forward = lambda x: model.head(torch.tanh(model.body(x)))
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.body = nn.Linear(4, 3), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.body(x)))
+
+    model = fill_(HeadFirst().double(), 0)
     data = gaussian(1, 9, 3), classes(2, 9, 3)
     found = relative_flatness(model, data)
     assert found == relative_flatness(model, data, layer="body.weight")
