@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from igsref.curvature.loss import loss_of_vector, parameter_vector
-from igsref.flat import flatten, ranges, unflatten
+from igsref.flat import ranges, unflatten
 from igsref.jacobian.rows import level_of_caller
 from igsref.memory import FLOAT64_BYTES, check_budget, require_memory
 from igsref.problem import Problem, ProblemOptions, as_problem
