@@ -213,7 +213,9 @@ def test_hugging_face_s_bert_goes_through(monkeypatch):
 MEASURES = [igsref.fisher, igsref.spectrum, igsref.plan, igsref.textbook_igs, igsref.span_residual]
 
 
-@pytest.mark.parametrize("measure", [*MEASURES, igsref.gradient_hierarchy], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "measure", [*MEASURES, igsref.gradient_hierarchy], ids=lambda function: function.__name__
+)
 def test_a_geometry_stands_for_its_problem(measure):
     measure(igsref.as_geometry(model(), (X, Y)))
 
