@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import igsref
@@ -68,15 +68,25 @@ def test_igs_with_all_that_comes_with_it_is_invariant(name, data):
 @given(data=st.data())
 def test_margins_are_invariant(name, data):
     case = data.draw(cases(name))
-    before, after, condition = before_and_after(case, margins)
-    general = TRANSFORMATIONS[name].rounding == "general"
-    m = sum(value.numel() for value in case.network().model.parameters())
-    allowed = AGREEMENT * (m**0.5 * condition if general else 1.0)
-    # A squared slope is a share of its ceiling; a gap is a difference of two logits.
-    shares = (after.squared_slopes - before.squared_slopes).abs() - allowed * before.ceilings
-    assert float(shares.max()) <= 0, case
+    before, after, condition = before_and_after(case, well_known_margins)
+    assume(before is not None and after is not None)
+    seen = compared(
+        float(before.squared_slopes.sum()), float(after.squared_slopes.sum()), case, condition
+    )
+    # A warning is owed beyond 1e-6; below it nothing is said of the slopes.
+    assert seen.moved <= max(seen.allowed, 1e-6 * seen.before), (case, seen)
     moved = (after.gaps - before.gaps).abs().max() / before.gaps.abs().max()
-    assert float(moved) <= allowed, case
+    assert float(moved) <= seen.allowed / seen.before, case
+
+
+def well_known_margins(model, data):
+    """The margins; None where they warn that float64 does not determine them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", igsref.AccuracyWarning)
+        try:
+            return margins(model, data)
+        except igsref.AccuracyWarning:
+            return None
 
 
 def test_the_textbook_in_float32_breaks_the_law():
