@@ -7,6 +7,7 @@ zero, or they are equal or of opposite signs, so that nothing cancels; ‖w_c‖
 """
 
 import operator
+import warnings
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
 
@@ -14,10 +15,13 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from igsref.geometry.geometry import Geometry
 from igsref.likelihoods import Bernoulli, Categorical
+from igsref.measures.igs import AccuracyWarning
 from igsref.problem import Problem
 
 _EXCESS = 1e-9
+_WORTH_A_WARNING = 1e-6
 
 
 def hard_labels(problem: Problem) -> Int64[Tensor, " samples"]:
@@ -136,6 +140,38 @@ def _check_overflow(ceilings: Tensor) -> None:
             f"the squared slope of sample {int(bad[0, 0])} overflows float64; a class is all but "
             "impossible to the model"
         )
+
+
+def left_open(
+    geometry: Geometry,
+    blocks: Float64[Tensor, "samples rows"],
+    numerators: Float64[Tensor, " samples"],
+    total: float,
+) -> float:
+    """What rounding leaves open of total = N_F Σ_i ‖P w_i/n_i‖², absolute: an estimate.
+
+    blocks: w_i/n_i. numerators: n_i, which two logits make: each is known to its error, so that
+    1/n_i² is to 4 error/|n_i| of itself.
+    """
+    inside = geometry.bracket(geometry.in_blocks(blocks))
+    upper = min(inside.upper, inside.upper_at_rank) if geometry.clear_rank else inside.upper
+    energy = total / geometry.problem.pool_size
+    error = geometry.certificate.logit_error[geometry.problem.members].amax(dim=1)
+    blurred = 4 * float((error / numerators.abs()).max())
+    wider = max(upper - energy, energy - inside.lower, 0.0)
+    return geometry.problem.pool_size * wider + blurred * total
+
+
+def warn_of_rounding(error: float, total: float) -> None:
+    """Say a word to the caller's caller where more than 1e-6 of the total is open."""
+    if error <= _WORTH_A_WARNING * total:
+        return
+    warnings.warn(
+        f"float64 determines Σ 1/(ε²λ) over these samples to about {error / (total or error):.1g} "
+        "of it only; igsref.margin_enclosure bounds the margin of each",
+        AccuracyWarning,
+        stacklevel=3,
+    )
 
 
 def share(part: Tensor, whole: Tensor) -> Tensor:

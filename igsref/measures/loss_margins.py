@@ -14,7 +14,15 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from igsref.geometry.access import as_geometry
-from igsref.measures.gaps import below_ceiling, check_off_boundary, gaps, hard_labels, share
+from igsref.measures.gaps import (
+    below_ceiling,
+    check_off_boundary,
+    gaps,
+    hard_labels,
+    left_open,
+    share,
+    warn_of_rounding,
+)
 from igsref.measures.igs import check_rank_bound
 from igsref.problem import ProblemOptions
 
@@ -24,12 +32,14 @@ class LossMargins:
     """Each sample of two classes against the boundary l = log 2.
 
     headrooms: log 2 − l_i. squared_slopes: g_i F⁺ g_iᵀ. ceilings: what these would be if range(A)
-    were everything, N_F expm1(l_i)/n(x_i). All (N,).
+    were everything, N_F expm1(l_i)/n(x_i). All (N,). rounding_error: an estimate of what rounding
+    leaves open of Σ_i sums_i, absolute, if a clear rank is the rank.
     """
 
     headrooms: Float64[Tensor, " samples"]
     squared_slopes: Float64[Tensor, " samples"]
     ceilings: Float64[Tensor, " samples"]
+    rounding_error: float
 
     @property
     def sums(self) -> Float64[Tensor, " samples"]:
@@ -60,9 +70,9 @@ def loss_margins(
     It is the paper's form for two classes, of the same boundary as ``igsref.margins``. Both tend
     to each other as the gap → 0; further out the loss bends: at a gap of 4.5 this sum is about 200
     times smaller than the other. log 2 − l is computed from the gap, without cancellation.
-    model, data, memory, options: as for ``igsref.exact_igs``, which also warns of what rounding
-    leaves of g_i F⁺ g_iᵀ (its ``per_sample``); nothing is warned of here.
+    model, data, memory, options: as for ``igsref.exact_igs``.
 
+    Warns with AccuracyWarning where rounding leaves Σ_i Σ_k 1/(ε_ik² λ_k) known to less than 1e-6.
     Raises ValueError, naming the sample, where l_i is log 2, and for more than two classes;
     otherwise as ``igsref.margins``.
     """
@@ -83,4 +93,8 @@ def loss_margins(
     squared, ceilings = below_ceiling(problem, energy[:, None], most[:, None])
     # log 2 − log(1 + e^−gap), which is as small as the gap.
     headroom = -torch.log1p(torch.expm1(-gap) / 2)
-    return LossMargins(headroom.cpu(), squared[:, 0].cpu(), ceilings[:, 0].cpu())
+    total = float((squared[:, 0] / headroom.square()).sum())
+    # ∂headroom/∂gap is a probability, so that the headroom is known as well as the gap is.
+    error = left_open(geometry, problem.residuals() / headroom[:, None], headroom, total)
+    warn_of_rounding(error, total)
+    return LossMargins(headroom.cpu(), squared[:, 0].cpu(), ceilings[:, 0].cpu(), error)

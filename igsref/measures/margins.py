@@ -9,7 +9,6 @@ t_c = e_y/√p_y − e_c/√p_c, P the projector onto range(A). No ε_ik and no 
 change of parameters; the sum is, for 1/Σ = min{δᵀFδ : f_y − f_c + a_c δ = 0} is a squared length.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, Unpack
 
@@ -29,15 +28,15 @@ from igsref.measures.gaps import (
     class_targets,
     gaps,
     hard_labels,
+    left_open,
     share,
+    warn_of_rounding,
     whitened_gaps,
     whitened_squares,
 )
-from igsref.measures.igs import AccuracyWarning, check_rank_bound
+from igsref.measures.igs import check_rank_bound
 from igsref.measures.outputs import enclose, output_error
 from igsref.problem import ProblemOptions
-
-_WORTH_A_WARNING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +46,20 @@ class Margins:
     labels: y, (N,). gaps: f_y − f_c, (N, C). squared_slopes: a_c F⁺ a_cᵀ, (N, C), the largest
     (a_c δ)² over δᵀFδ ≤ 1. ceilings: what they would be if range(A) were everything,
     N_F (1/p_y + 1/p_c)/n(x), n(x) how often the input is in the pool. Where c = y all three are 0.
+    rounding_error: what rounding leaves open of ``nearest_sum``, absolute, if a clear rank is the
+    rank. An estimate, not a bound.
     """
 
     labels: Int64[Tensor, " samples"]
     gaps: Float64[Tensor, "samples classes"]
     squared_slopes: Float64[Tensor, "samples classes"]
     ceilings: Float64[Tensor, "samples classes"]
+    rounding_error: float
+
+    @property
+    def nearest_sum(self) -> float:
+        """Σ_i Σ_k 1/(ε_ik² λ_k) over the samples, each with its rival: small margins weigh most."""
+        return float(self.sums.gather(1, self.rivals[:, None]).sum())
 
     @property
     def sums(self) -> Float64[Tensor, "samples classes"]:
@@ -132,9 +139,10 @@ def margins(
     if not geometry.saturated:
         energy = torch.stack([geometry.sample_energy(w) for w in whitened_gaps(problem)], dim=1)
     squared, ceilings = below_ceiling(problem, energy, most)
-    found = Margins(labels, values, squared, ceilings)
-    _warn_of_rounding(geometry, found)
-    return Margins(labels.cpu(), values.cpu(), squared.cpu(), ceilings.cpu())
+    found = Margins(labels, values, squared, ceilings, rounding_error=0.0)
+    error = _left_open(geometry, found)
+    warn_of_rounding(error, found.nearest_sum)
+    return Margins(labels.cpu(), values.cpu(), squared.cpu(), ceilings.cpu(), error)
 
 
 def margin_enclosure(
@@ -196,24 +204,11 @@ def _quotient(gap: float, squared_slope: float) -> float:
     return gap / squared_slope**0.5 if squared_slope > 0 else float("inf")
 
 
-def _warn_of_rounding(geometry: Geometry, found: Margins) -> None:
-    """Bracket Σ_i 1/distance_i² over the rivals, in one go: small margins weigh most."""
+def _left_open(geometry: Geometry, found: Margins) -> float:
+    """What rounding leaves open of the nearest sum, absolute."""
     rivals = found.rivals[:, None]
-    gap, own = found.gaps.gather(1, rivals), found.sums.gather(1, rivals)
+    gap = found.gaps.gather(1, rivals)
     blocks = torch.zeros_like(geometry.problem.residuals())
     for c, whitened in enumerate(whitened_gaps(geometry.problem)):
         blocks = torch.where(rivals == c, whitened / gap, blocks)
-    inside = geometry.bracket(geometry.in_blocks(blocks))
-    upper = min(inside.upper, inside.upper_at_rank) if geometry.clear_rank else inside.upper
-    value = float(own.sum()) / geometry.problem.pool_size
-    error = geometry.certificate.logit_error[geometry.problem.members].amax(dim=1)
-    blurred = float((error / gap[:, 0].abs()).max())
-    left_open = max(upper - value, value - inside.lower)
-    if left_open > _WORTH_A_WARNING * value or blurred > _WORTH_A_WARNING:
-        known = max(left_open / value if value else 1.0, blurred)
-        warnings.warn(
-            f"float64 determines Σ 1/(ε²λ) over these samples to about {known:.1g} of it only; "
-            "igsref.margin_enclosure bounds the margin of each",
-            AccuracyWarning,
-            stacklevel=3,
-        )
+    return left_open(geometry, blocks, gap[:, 0], found.nearest_sum)
