@@ -4,10 +4,11 @@ Invariance is about real numbers, and a rounded network is another one. So what 
 
     |after − before| ≤ agreement·|before| + c·(what both state of their own uncertainty),
 
-c = 1 where rounding moves no parameter by more than a few u of itself. A general map Φ moves the
-vector θ by √m·κ(Φ)·u on its way there and back, where an uncertainty is stated for 2u, so there
-c = √m·κ(Φ). A plain number, which states nothing, is taken to be good to ``agreement`` for a few u,
-and so to c·agreement. Brackets, of measures that have them, must overlap always.
+c = 1 where rounding moves no parameter by more than a few u of itself: results state what 2u do. It
+is 1 as well for other coordinates of a network that keeps its floats, whose derivatives lose κ(Φ),
+and whose results see that. A symmetry that mixes parameters moves the vector θ by √m·κ(Φ)·u, so
+there c = √m·κ(Φ). A plain number states nothing: it is taken to be good to ``agreement`` for a few
+u, and so to √m·κ(Φ)·agreement. Brackets, of measures that have them, must overlap always.
 """
 
 import math
@@ -176,12 +177,13 @@ def compared(
     before: Any, after: Any, case: Case, condition: float, *, agreement: float = AGREEMENT
 ) -> Deviation:
     """The same of two results; condition: κ(Φ)."""
-    factor = 1.0
-    if find_transformation(case.transformation).rounding == "general":
-        factor = _parameters(case.family, case.network_seed) ** 0.5 * condition
+    rounding, lost = find_transformation(case.transformation).rounding, 1.0
+    if rounding in ("coordinates", "general"):
+        lost = _parameters(case.family, case.network_seed) ** 0.5 * condition
+    moved = lost if rounding == "general" else 1.0
     stated = _uncertainty(before) + _uncertainty(after)
-    share = agreement if _states_uncertainty(before) else factor * agreement
-    allowed = share * abs(float(before)) + factor * stated
+    share = agreement if _states_uncertainty(before) else lost * agreement
+    allowed = share * abs(float(before)) + moved * stated
     return Deviation(float(before), float(after), allowed, _apart(before, after))
 
 
@@ -205,11 +207,11 @@ def _uncertainty(result: Any) -> float:
 
 
 def _apart(before: Any, after: Any) -> float:
-    """The distance between two brackets, relative to the upper end of the lower one."""
+    """The distance between two brackets, relative to the larger upper end."""
     if not (hasattr(before, "upper") and hasattr(after, "upper")):
         return 0.0
     gap = max(before.lower, after.lower) - min(before.upper, after.upper)
-    return max(0.0, gap) / max(before.upper, after.upper) if gap > 0 else 0.0
+    return gap / max(before.upper, after.upper) if gap > 0 else 0.0
 
 
 def assert_invariant(

@@ -40,10 +40,11 @@ from igsref.transforms.symmetries import (
     draw_value_output_basis,
 )
 
-Rounding = Literal["none", "diagonal", "general"]
+Rounding = Literal["none", "diagonal", "coordinates", "general"]
 """What rounding does to the function. none: nothing but the order of its sums (powers of two,
-permutations, signs). diagonal: parameters move by a few u of themselves. general: they move by
-u·κ(Φ) of the size of their vector."""
+permutations, signs). diagonal: parameters move by a few u of themselves. coordinates: nothing, the
+network has the same floats, but its derivatives by other coordinates lose κ(Φ). general: parameters
+move by u·κ(Φ) of the size of their vector."""
 
 _ALL = tuple(FAMILIES)
 _HOMOGENEOUS = (
@@ -57,7 +58,7 @@ _HOMOGENEOUS = (
 
 @dataclass(frozen=True, eq=False)
 class Transformed:
-    """A network in other parameters, and κ(Φ) of the map; 1 where rounding is not general."""
+    """A network in other parameters, and κ(Φ) of the map; 1 where rounding knows none."""
 
     model: nn.Module
     condition: float = 1.0
@@ -211,11 +212,11 @@ TRANSFORMATIONS: dict[str, Transformation] = {
             2.0,
             ("attention",),
         ),
-        Transformation("diagonal map", "diagonal", _bijection(_diagonal), "diagonal", 3.0),
-        Transformation("orthogonal map", "orthogonal", _bijection(_orthogonal), "general", 1.0),
-        Transformation("dense linear map", "linear", _bijection(_dense), "general", 4.0),
+        Transformation("diagonal map", "diagonal", _bijection(_diagonal), "coordinates", 3.0),
+        Transformation("orthogonal map", "orthogonal", _bijection(_orthogonal), "coordinates", 1.0),
+        Transformation("dense linear map", "linear", _bijection(_dense), "coordinates", 4.0),
         Transformation(
-            "smooth elementwise map", "elementwise", _bijection(_elementwise), "general", 2.0
+            "smooth elementwise map", "elementwise", _bijection(_elementwise), "coordinates", 2.0
         ),
         Transformation(
             "elementwise power",
@@ -223,17 +224,17 @@ TRANSFORMATIONS: dict[str, Transformation] = {
             _bijection(
                 _power(lambda a, b, center: ElementwisePower(a, b, center, center), torch.mean)
             ),
-            "general",
+            "coordinates",
             2.0,
         ),
         Transformation(
             "radial power",
             "radial power",
             _bijection(_power(lambda a, b, center: RadialPower(a, b, center, center), torch.sum)),
-            "general",
+            "coordinates",
             2.0,
         ),
-        Transformation("affine coupling", "coupling", _bijection(_coupling), "general", 1.5),
+        Transformation("affine coupling", "coupling", _bijection(_coupling), "coordinates", 1.5),
     )
 }
 """Name → transformation."""

@@ -1,7 +1,7 @@
 """IGS and what is made of the same geometry survive every transformation of the library.
 
 What is allowed is derived in ``igsref.testing.laws``: agreement plus what results state of
-themselves, times √m·κ(Φ) where rounding is general; brackets overlap always.
+themselves, times √m·κ(Φ) where weights are mixed and rounded; brackets overlap always.
 """
 
 import warnings

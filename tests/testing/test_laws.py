@@ -12,7 +12,8 @@ from igsref.testing import Case, assert_invariant, check, deviation, draw_cases
 from igsref.testing.laws import STANDARD_ERRORS, compared
 
 PLAIN = Case("tanh perceptron", 1, "permutation", 2, 0.5)
-GENERAL = Case("tanh perceptron", 1, "dense linear map", 2, 0.5)
+COORDINATES = Case("tanh perceptron", 1, "dense linear map", 2, 0.5)
+GENERAL = Case("tanh perceptron", 1, "softmax shift", 2, 0.5)
 CONDITION = 100.0
 
 
@@ -29,12 +30,13 @@ def interval(lower: float, upper: float) -> igsref.Enclosure:
     return igsref.Enclosure(lower, (lower + upper) / 2, upper, "verified")
 
 
-def test_a_plain_number_is_allowed_the_agreement_and_under_a_general_map_root_m_kappa_of_it():
+@pytest.mark.parametrize("case", [COORDINATES, GENERAL])
+def test_a_plain_number_is_allowed_the_agreement_and_under_maps_root_m_kappa_of_it(case):
     seen = compared(8.0, 8.5, PLAIN, 1.0, agreement=2.0**-4)
     assert (seen.moved, seen.allowed, seen.apart, seen.holds) == (0.5, 0.5, 0.0, True)
     assert not compared(8.0, 8.5625, PLAIN, 1.0, agreement=2.0**-4).holds
-    factor = parameters(GENERAL) ** 0.5 * CONDITION
-    seen = compared(8.0, 8.5, GENERAL, CONDITION, agreement=2.0**-10)
+    factor = parameters(case) ** 0.5 * CONDITION
+    seen = compared(8.0, 8.5, case, CONDITION, agreement=2.0**-10)
     assert seen.allowed == pytest.approx(factor * 2.0**-7, rel=1e-15)
 
 
@@ -46,9 +48,11 @@ def test_a_measurement_is_allowed_what_both_state(kind, share):
     before, after = Measurement(8.0, 0.25, kind), Measurement(9.0, 0.5, kind)
     seen = compared(before, after, PLAIN, 1.0, agreement=0.125)
     assert seen.allowed == 1.0 + share * 0.75
+    # Other coordinates leave the network as it is: what they cost is in what it states.
+    assert compared(before, after, COORDINATES, CONDITION, agreement=0.125) == seen
     factor = parameters(GENERAL) ** 0.5 * CONDITION
     seen = compared(before, after, GENERAL, CONDITION, agreement=0.125)
-    # Its agreement does not grow with κ: what a map moves is in what it states.
+    # Its agreement does not grow with κ: what a symmetry moves is in what it states.
     assert seen.allowed == pytest.approx(1.0 + factor * share * 0.75, rel=1e-15)
 
 
