@@ -1,10 +1,11 @@
 """Memory is predicted before it is allocated."""
 
-import operator
 from typing import SupportsIndex
 
 import psutil
 import torch
+
+from igsref.arguments import checked_integer
 
 FLOAT64_BYTES = 8
 
@@ -57,9 +58,4 @@ def check_budget(memory: SupportsIndex | None, device: torch.device) -> int:
     """
     if memory is None:
         return available_memory(device)
-    if not isinstance(memory, SupportsIndex) or isinstance(memory, bool):
-        raise TypeError(f"memory must be an integer, in bytes; got {memory!r}")
-    budget = operator.index(memory)
-    if budget <= 0:
-        raise ValueError(f"memory must be positive, in bytes; got {budget}")
-    return budget
+    return checked_integer("memory, in bytes,", memory, least=1)

@@ -4,7 +4,6 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex, TypedDict, Unpack
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.data import Samples, collect, is_one_shot
 from igsref.likelihoods import Likelihood, find_likelihood
 from igsref.model import (
@@ -186,7 +186,7 @@ def _problem(
     members: Tensor | None = None,
     rank_bound: SupportsIndex | None = None,
 ) -> Problem:
-    _check_rank_bound(rank_bound)
+    known = None if rank_bound is None else checked_integer("rank_bound", rank_bound, least=0)
     chosen = find_likelihood(likelihood)
     function = logit_function(model, parameters=parameters, logits=logits)
     labelled = collect(data)
@@ -210,17 +210,7 @@ def _problem(
     chosen.check_logits(values)
     rows = rows.to(values.device)
     targets = chosen.targets(samples.labels, values[rows])
-    known = None if rank_bound is None else operator.index(rank_bound)
     return Problem(function, samples, chosen, values, targets, rows, known)
-
-
-def _check_rank_bound(rank_bound: Any) -> None:
-    if rank_bound is None:
-        return
-    if not isinstance(rank_bound, SupportsIndex) or isinstance(rank_bound, bool):
-        raise TypeError(f"rank_bound must be an integer; got {rank_bound!r}")
-    if operator.index(rank_bound) < 0:
-        raise ValueError(f"rank_bound must not be negative; got {rank_bound}")
 
 
 def refuse_one_shot(data: Any, caller: str, name: str = "data") -> None:

@@ -17,47 +17,48 @@ Where the Gaussians lie, the network, its training and the sample are choices ma
     python toy/margins.py --output out/margins
 """
 
-import argparse
-import itertools
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, skip_init
+from torch.nn.utils import parameters_to_vector
 
 import igsref
+from toy.command_line import arguments, save_figure
+from toy.gaussian_classes import (
+    CLASS_COLOURS,
+    CLASSES,
+    MARKERS,
+    draw_boundary,
+    draw_samples,
+    grid,
+    legend_handles,
+    moved_logits,
+    perceptron,
+    three_gaussians,
+    train,
+)
 
-WIDTHS = (2, 16, 16, 3)
-CLASSES = WIDTHS[-1]
+WIDTHS = (2, 16, 16, CLASSES)
 TOP = 10
 SHOWN = (1, 2, 3, 5)
 LEADING = 3
-# The choices made here: means on a circle, standard deviation, full-batch gradient descent.
-RADIUS, DEVIATION = 2.0, 0.9
-STEPS, RATE, MOMENTUM, DECAY = 300, 0.05, 0.9, 2e-3
-HALF_WIDTH, GRID = 5.0, 240
+STEPS, RATE = 300, 0.05
+GRID = 240
 FEWEST = 30
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73")
-MARKERS = ("o", "s", "^")
 BEFORE, EXACT, FIRST = ("black", "-"), ("#D55E00", "--"), ("#0072B2", ":")
 GREY, PURPLE = "0.55", "#CC79A7"
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 7.5,
-    "axes.linewidth": 0.6,
-    "pdf.fonttype": 42,
-    "figure.facecolor": "white",
-}
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def experiment(samples: int, seed: int) -> Experiment:
     """Draw the samples, train, and measure; the same numbers for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     x, y = three_gaussians(samples, generator)
-    model = network(generator)
-    train(model, x, y)
+    model = perceptron(WIDTHS, nn.ReLU, generator)
+    train(model, x, y, steps=STEPS, rate=RATE)
     geometry = igsref.as_geometry(model, (x, y))
     problem, rank = geometry.problem, geometry.space.dimension
     spectrum = igsref.spectrum(problem, k=rank)
@@ -117,7 +118,7 @@ def experiment(samples: int, seed: int) -> Experiment:
         y=y,
         accuracy=float(found.correct.double().mean()),
         eigenvalues=spectrum.eigenvalues,
-        logits=moved_logits(model, 0 * vectors[:, 0], grid()[1]),
+        logits=moved_logits(model, 0 * vectors[:, 0], grid(GRID)[1]),
         margins=found,
         first=first,
         exact=exact,
@@ -127,36 +128,6 @@ def experiment(samples: int, seed: int) -> Experiment:
         panels=tuple(panels(model, vectors, first, exact, sample)),
         limit=limit,
     )
-
-
-def three_gaussians(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x (N, 2) and y (N,): classes in turn, means on a circle, one isotropic covariance."""
-    y = torch.arange(samples) % CLASSES
-    angle = math.pi / 2 + 2 * math.pi / CLASSES * y.double()
-    mean = RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return mean + DEVIATION * torch.randn(mean.shape, generator=generator, dtype=mean.dtype), y
-
-
-def network(generator: torch.Generator) -> nn.Sequential:
-    """The ReLU network, U(±1/√fan_in) as torch initialises, from the generator."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(WIDTHS):
-        layers += [skip_init(nn.Linear, inputs, outputs, dtype=torch.float64), nn.ReLU()]
-        for parameter in layers[-2].parameters():
-            nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=generator)
-    return nn.Sequential(*layers[:-1])
-
-
-def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Full-batch gradient descent with momentum and weight decay, to a moderate confidence."""
-    theta = list(model.parameters())
-    velocities = [torch.zeros_like(parameter) for parameter in theta]
-    for _ in range(STEPS):
-        slopes = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), theta)
-        with torch.no_grad():
-            for parameter, velocity, slope in zip(theta, velocities, slopes, strict=True):
-                velocity.mul_(MOMENTUM).add_(slope.add(parameter, alpha=DECAY))
-                parameter.sub_(velocity, alpha=RATE)
 
 
 def chosen_sample(
@@ -194,27 +165,9 @@ def panels(
     made = []
     for k in SHOWN:
         steps = [float(found.nearest[sample, k - 1]) for found in (first, exact)]
-        after = [moved_logits(model, step * vectors[:, k - 1], grid()[1]) for step in steps]
+        after = [moved_logits(model, step * vectors[:, k - 1], grid(GRID)[1]) for step in steps]
         made.append(Panel(k, *steps, *after))
     return made
-
-
-def grid() -> tuple[Tensor, Tensor]:
-    """One axis of the square that is drawn, (GRID,), and its points, (GRID², 2)."""
-    axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, GRID, dtype=torch.float64)
-    return axis, torch.cartesian_prod(axis, axis).flip(1)
-
-
-@torch.no_grad()
-def moved_logits(model: nn.Module, delta: Tensor, x: Tensor) -> Tensor:
-    """Logits of the network at θ + delta; the model itself stays at θ."""
-    theta = parameters_to_vector(model.parameters()) + delta
-    parts = theta.split([parameter.numel() for parameter in model.parameters()])
-    named = {
-        name: part.view_as(parameter)
-        for (name, parameter), part in zip(model.named_parameters(), parts, strict=True)
-    }
-    return torch.func.functional_call(model, named, x)
 
 
 def boundaries_picture(outcome: Experiment) -> Figure:
@@ -234,7 +187,7 @@ def boundaries_picture(outcome: Experiment) -> Figure:
 
 
 def draw_boundaries(panel: Axes, outcome: Experiment, shown: Panel, letter: str) -> None:
-    draw_samples(panel, outcome)
+    draw_samples(panel, outcome.x, outcome.y, outcome.logits, size=12, alpha=0.8)
     draw_boundary(panel, outcome.logits, *BEFORE)
     draw_boundary(panel, shown.after_first, *FIRST)
     draw_boundary(panel, shown.after_exact, *EXACT)
@@ -248,51 +201,18 @@ def draw_boundaries(panel: Axes, outcome: Experiment, shown: Panel, letter: str)
         f"exact {signed(shown.exact)}",
         loc="left",
     )
-    span, ticks = (-HALF_WIDTH, HALF_WIDTH), (-4, 0, 4)
-    panel.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", xticks=ticks, yticks=ticks)
-    panel.set(xlim=span, ylim=span)
 
 
 def signed(step: float) -> str:
     return f"{step:+.3g}".replace("-", "−")
 
 
-def draw_samples(panel: Axes, outcome: Experiment) -> None:
-    """The samples by class, on a ground of the decisions at θ."""
-    decisions = outcome.logits.argmax(dim=1).view(GRID, GRID)
-    axis = grid()[0]
-    levels = [c - 0.5 for c in range(CLASSES + 1)]
-    panel.contourf(axis, axis, decisions, levels=levels, colors=CLASS_COLOURS, alpha=0.13)
-    for c, (colour, marker) in enumerate(zip(CLASS_COLOURS, MARKERS, strict=True)):
-        points = outcome.x[outcome.y == c].T
-        panel.scatter(*points, s=12, c=colour, marker=marker, alpha=0.8, linewidths=0, zorder=2)
-
-
-def draw_boundary(panel: Axes, logits: Tensor, colour: str, line: str) -> None:
-    """Where the two largest logits are equal: class 0 against the others, then 1 against 2."""
-    axis = grid()[0]
-    first, second, third = logits.view(GRID, GRID, CLASSES).unbind(dim=-1)
-    others = torch.maximum(second, third)
-    between = torch.where(first > others, torch.nan, second - third)
-    drawn = {"levels": [0.0], "colors": colour, "linestyles": line, "linewidths": 1.5, "zorder": 3}
-    for field in (first - others, between):
-        if float(field.nan_to_num(1.0).min()) < 0 < float(field.nan_to_num(-1.0).max()):
-            panel.contour(axis, axis, field, **drawn)
-
-
 def legend() -> list[Line2D]:
-    classes = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=f"class {c}")
-        for c, (colour, marker) in enumerate(zip(CLASS_COLOURS, MARKERS, strict=True), start=1)
-    ]
     ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
     chosen = Line2D([], [], color="black", marker="o", linestyle="", label="the sample", **ring)
     names = ("boundary at $\\theta$", "after the first-order step", "after the exact step")
-    lines = [
-        Line2D([], [], color=colour, linestyle=line, linewidth=1.5, label=name)
-        for name, (colour, line) in zip(names, (BEFORE, FIRST, EXACT), strict=True)
-    ]
-    return [classes[0], lines[0], classes[1], lines[1], classes[2], lines[2], chosen]
+    boundaries = dict(zip(names, (BEFORE, FIRST, EXACT), strict=True))
+    return [*legend_handles(boundaries), chosen]
 
 
 def steps_picture(outcome: Experiment) -> Figure:
@@ -347,18 +267,6 @@ def draw_shares(panel: Axes, outcome: Experiment) -> None:
     panel.set(ylabel="share of $\\sum_k 1/(\\epsilon_{ik}^2\\lambda_k)$", xlim=(1, len(k)))
     panel.legend(loc="upper left", frameon=False)
     panel.set_title(f"(b)  the invariant sum (11), {len(k)} eigenvectors", loc="left")
-
-
-def save_pictures(outcome: Experiment, folder: Path) -> list[Path]:
-    """PNG and PDF, with no date in them: the same run writes the same bytes."""
-    paths = []
-    with matplotlib.rc_context(STYLE):
-        for name, draw in (("margins", boundaries_picture), ("first_order", steps_picture)):
-            figure, path = draw(outcome), folder / f"{name}.png"
-            figure.savefig(path, dpi=200)
-            figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-            paths += [path, path.with_suffix(".pdf")]
-    return paths
 
 
 def figures(outcome: Experiment) -> dict[str, object]:
@@ -456,46 +364,22 @@ def report(outcome: Experiment) -> str:
     return "\n".join(lines)
 
 
-def sample_count(text: str) -> int:
-    """--samples: enough of them that F has TOP eigenvalues above 0 and one sample is crossed."""
-    value = whole_number(text)
-    if value < FEWEST:
-        raise argparse.ArgumentTypeError(f"must be at least {FEWEST}; got {value}")
-    return value
-
-
-def whole_number(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 − 1; got {value}")
-    return value
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--output", type=Path, default=Path("out/margins"), help="folder (%(default)s)"
-    )
-    parser.add_argument("--seed", type=whole_number, default=0, help="of data and θ (%(default)s)")
-    parser.add_argument("--samples", type=sample_count, default=90, help="N (%(default)s)")
-    options = parser.parse_args(argv)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output must name a folder that can be made or written to: {error}")
-    return options
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    options = arguments(
+        argv,
+        description=__doc__.splitlines()[0],
+        output="out/margins",
+        samples=90,
+        fewest=FEWEST,
+        why=f"F must have {TOP} eigenvalues above 0, and a sample be crossed along all k shown",
+    )
     outcome = experiment(options.samples, options.seed)
     print(report(outcome), end="\n\n")
+    boundaries = save_figure(boundaries_picture, outcome, options.output / "margins")
+    steps = save_figure(steps_picture, outcome, options.output / "first_order")
     numbers = options.output / "margins.json"
     numbers.write_text(json.dumps(figures(outcome), indent=2) + "\n")
-    for path in [*save_pictures(outcome, options.output), numbers]:
+    for path in [*boundaries, *steps, numbers]:
         print(f"wrote {path}")
 
 

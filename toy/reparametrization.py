@@ -20,28 +20,29 @@ a and b are choices made here.
     python toy/reparametrization.py --output out/reparametrization
 """
 
-import argparse
-import itertools
-import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, skip_init
+from torch.nn.utils import parameters_to_vector
 
 import igsref
 from igsref.transforms import Bijection, ElementwisePower, RadialPower
+from toy.command_line import arguments, save_figure
+from toy.gaussian_classes import CLASSES, perceptron, three_gaussians, train
 
-WIDTHS = (2, 8, 8, 3)
-CLASSES = WIDTHS[-1]
-RADIUS, DEVIATION = 2.0, 0.9
-STEPS, RATE, MOMENTUM, DECAY = 300, 0.02, 0.9, 2e-3
+# Smooth, so that Proposition 3.1 holds at every θ; and the rank of its F is known exactly, so that
+# the bracket of its IGS is tight on both sides.
+WIDTHS, ACTIVATION = (2, 8, 8, CLASSES), nn.Tanh
+STEPS, RATE = 300, 0.02
 
 BASELINES = ("Tr(H)", "λmax(H)", "Fisher–Rao", "Rangamani et al.", "Petzka et al.")
 EXPONENTS = (0.5, -0.5)
@@ -66,13 +67,6 @@ MARKERS = {0.5: "o", -0.5: "D"}
 # Each (a, b) has its own height within the row of a measure, so that equal ratios stay apart.
 HEIGHTS = {0.5: -0.23, -0.5: 0.23}
 SPACING = 0.085
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "pdf.fonttype": 42,
-    "figure.facecolor": "white",
-}
 
 
 @dataclass(frozen=True)
@@ -151,43 +145,10 @@ def trained_network(samples: int, seed: int, steps: int = STEPS) -> Trained:
     """Data, initial weights and a training to a moderate confidence, all from the seed."""
     generator = torch.Generator().manual_seed(seed)
     x, y = three_gaussians(samples, generator)
-    model = network(generator)
+    model = perceptron(WIDTHS, ACTIVATION, generator)
     initial = parameters_to_vector(model.parameters()).detach().clone()
-    train(model, x, y, steps)
+    train(model, x, y, steps=steps, rate=RATE)
     return Trained(model, x, y, initial)
-
-
-def three_gaussians(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x (N, 2) and y (N,): classes in turn, means on a circle, one isotropic covariance."""
-    y = torch.arange(samples) % CLASSES
-    angle = math.pi / 2 + 2 * math.pi / CLASSES * y.double()
-    mean = RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return mean + DEVIATION * torch.randn(mean.shape, generator=generator, dtype=mean.dtype), y
-
-
-def network(generator: torch.Generator) -> nn.Sequential:
-    """The tanh network in float64, U(±1/√fan_in) as torch initialises, from the generator.
-
-    Smooth, so that Proposition 3.1 holds at every θ; and the rank of its F is known exactly, so
-    that the bracket of its IGS is tight on both sides.
-    """
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(WIDTHS):
-        layers += [skip_init(nn.Linear, inputs, outputs, dtype=torch.float64), nn.Tanh()]
-        for parameter in layers[-2].parameters():
-            nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=generator)
-    return nn.Sequential(*layers[:-1])
-
-
-def train(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> None:
-    """Full-batch gradient descent with momentum and weight decay."""
-    descent = torch.optim.SGD(
-        model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, foreach=False
-    )
-    for _ in range(steps):
-        descent.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        descent.step()
 
 
 def measured_case(
@@ -231,7 +192,7 @@ def picture(outcome: Experiment) -> Figure:
     for panel, (center, shape, _), title in zip(panels, PANELS, TITLES, strict=True):
         chosen = [c for c in outcome.cases if (c.center, c.shape) == (center, shape)]
         draw_panel(panel, chosen)
-        panel.set_title(title, loc="left")
+        panel.set_title(title, loc="left", fontsize=8)
     panels[0].sharex(panels[1])
     panels[0].set_yticks(range(len(LABELS) + 1), [*LABELS, "IGS"])
     panels[0].get_yticklabels()[-1].set_fontweight("bold")
@@ -299,16 +260,6 @@ def legend(cases: Sequence[Case]) -> list[Line2D]:
     return handles
 
 
-def save_picture(outcome: Experiment, folder: Path) -> list[Path]:
-    """PNG and PDF, with no date in them: the same run writes the same bytes."""
-    png, pdf = folder / "reparametrization.png", folder / "reparametrization.pdf"
-    with matplotlib.rc_context(STYLE):
-        figure = picture(outcome)
-        figure.savefig(png, dpi=200)
-        figure.savefig(pdf, metadata={"CreationDate": None})
-    return [png, pdf]
-
-
 def report(outcome: Experiment) -> str:
     trained, result = outcome.trained, outcome.before.result
     assert result is not None
@@ -342,46 +293,18 @@ def case_table(cases: Sequence[Case]) -> str:
     return "\n".join(lines)
 
 
-def sample_count(text: str) -> int:
-    """--samples: at least one of each class."""
-    value = whole_number(text)
-    if value < CLASSES:
-        raise argparse.ArgumentTypeError(
-            f"must be at least {CLASSES}, one for each class; got {value}"
-        )
-    return value
-
-
-def whole_number(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 − 1; got {value}")
-    return value
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--output", type=Path, default=Path("out/reparametrization"), help="folder (%(default)s)"
-    )
-    parser.add_argument("--seed", type=whole_number, default=0, help="of data and θ (%(default)s)")
-    parser.add_argument("--samples", type=sample_count, default=300, help="N (%(default)s)")
-    options = parser.parse_args(argv)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output must name a folder that can be made or written to: {error}")
-    return options
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    options = arguments(
+        argv,
+        description=__doc__.splitlines()[0],
+        output="out/reparametrization",
+        samples=300,
+        fewest=CLASSES,
+        why="one for each class",
+    )
     outcome = experiment(options.samples, options.seed)
     print(report(outcome), end="\n\n")
-    for path in save_picture(outcome, options.output):
+    for path in save_figure(picture, outcome, options.output / "reparametrization"):
         print(f"wrote {path}")
 
 

@@ -16,47 +16,45 @@ how many samples they give and how the network is trained are choices made here.
     python toy/three_gaussians.py --output out/three_gaussians
 """
 
-import argparse
-import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, skip_init
 
 import igsref
+from toy.command_line import arguments, save_figure
+from toy.gaussian_classes import (
+    CLASSES,
+    draw_boundary,
+    draw_samples,
+    grid,
+    legend_handles,
+    moved_logits,
+    perceptron,
+    three_gaussians,
+    train,
+)
 
-WIDTHS = (2, 70, 70, 3)
-CLASSES = WIDTHS[-1]
+WIDTHS = (2, 70, 70, CLASSES)
 PARAMETERS = 5393
 TOP = 20
 MOVED = (1, 2, 10)
 SIZE = 0.5
-# The choices made here: means on a circle, standard deviation, full-batch gradient descent. With
-# N = 300 every class probability stays above 1e-12, so that float64 determines the IGS.
-RADIUS, DEVIATION = 2.0, 0.9
-STEPS, RATE, MOMENTUM, DECAY = 300, 0.02, 0.9, 2e-3
-HALF_WIDTH, GRID = 5.0, 300
+# With N = 300 every class probability stays above 1e-12, so that float64 determines the IGS.
+STEPS, RATE = 300, 0.02
+GRID = 300
 FEWEST = math.ceil(TOP / (CLASSES - 1))
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73")
-MARKERS = ("o", "s", "^")
 BOUNDARIES = {0.0: ("black", "-"), SIZE: ("#D55E00", "--"), -SIZE: ("#0072B2", ":")}
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 7.5,
-    "axes.linewidth": 0.6,
-    "pdf.fonttype": 42,
-    "figure.facecolor": "white",
-}
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ def experiment(samples: int, seed: int) -> Experiment:
     """Draw the samples, train, and measure; the same numbers for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     x, y = three_gaussians(samples, generator)
-    model = network(generator)
-    train(model, x, y)
+    model = perceptron(WIDTHS, nn.ReLU, generator)
+    train(model, x, y, steps=STEPS, rate=RATE)
     problem = igsref.as_problem(model, (x, y))
     assert problem.num_parameters == PARAMETERS, problem.num_parameters
     logits = logits_on_grid(model, torch.zeros(PARAMETERS, dtype=torch.float64))
@@ -110,36 +108,6 @@ def experiment(samples: int, seed: int) -> Experiment:
         steps=tuple(moved(model, problem, logits)),
         result=igsref.exact_igs(problem),
     )
-
-
-def three_gaussians(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x (N, 2) and y (N,): classes in turn, means on a circle, one isotropic covariance."""
-    y = torch.arange(samples) % CLASSES
-    angle = math.pi / 2 + 2 * math.pi / CLASSES * y.double()
-    mean = RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return mean + DEVIATION * torch.randn(mean.shape, generator=generator, dtype=mean.dtype), y
-
-
-def network(generator: torch.Generator) -> nn.Sequential:
-    """The 2-70-70-3 ReLU network, U(±1/√fan_in) as torch initialises, from the generator."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(WIDTHS):
-        layers += [skip_init(nn.Linear, inputs, outputs, dtype=torch.float64), nn.ReLU()]
-        for parameter in layers[-2].parameters():
-            nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=generator)
-    return nn.Sequential(*layers[:-1])
-
-
-def train(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Full-batch gradient descent with momentum and weight decay, to a moderate confidence."""
-    theta = list(model.parameters())
-    velocities = [torch.zeros_like(parameter) for parameter in theta]
-    for _ in range(STEPS):
-        slopes = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), theta)
-        with torch.no_grad():
-            for parameter, velocity, slope in zip(theta, velocities, slopes, strict=True):
-                velocity.mul_(MOMENTUM).add_(slope.add(parameter, alpha=DECAY))
-                parameter.sub_(velocity, alpha=RATE)
 
 
 def moved(model: nn.Module, problem: igsref.Problem, logits: Tensor) -> list[Step]:
@@ -166,22 +134,8 @@ def measured_step(
     )
 
 
-def grid() -> tuple[Tensor, Tensor]:
-    """One axis of the square that is drawn, (GRID,), and its points, (GRID², 2)."""
-    axis = torch.linspace(-HALF_WIDTH, HALF_WIDTH, GRID, dtype=torch.float64)
-    return axis, torch.cartesian_prod(axis, axis).flip(1)
-
-
-@torch.no_grad()
 def logits_on_grid(model: nn.Module, delta: Tensor) -> Tensor:
-    """Logits of the network at θ + delta; the model itself stays at θ."""
-    theta = parameters_to_vector(model.parameters()) + delta
-    parts = theta.split([parameter.numel() for parameter in model.parameters()])
-    named = {
-        name: part.view_as(parameter)
-        for (name, parameter), part in zip(model.named_parameters(), parts, strict=True)
-    }
-    return torch.func.functional_call(model, named, grid()[1])
+    return moved_logits(model, delta, grid(GRID)[1])
 
 
 def picture(outcome: Experiment) -> Figure:
@@ -226,66 +180,23 @@ def annotate_outliers(panel: Axes, values: Tensor) -> None:
 
 
 def draw_boundaries(panel: Axes, outcome: Experiment, k: int, letter: str) -> None:
-    draw_samples(panel, outcome)
+    draw_samples(panel, outcome.x, outcome.y, outcome.logits, size=9, alpha=0.75)
     draw_boundary(panel, outcome.logits, *BOUNDARIES[0.0])
     steps = [step for step in outcome.steps if step.k == k]
     for step in steps:
         draw_boundary(panel, step.logits, *BOUNDARIES[step.size])
     changed = ", ".join(f"{100 * step.changed:.2g}% ({sign(step.size)})" for step in steps)
     panel.set_title(f"({letter})  $k = {k}$: {changed} of decisions change", loc="left")
-    span, ticks = (-HALF_WIDTH, HALF_WIDTH), (-4, 0, 4)
-    panel.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", xticks=ticks, yticks=ticks)
-    panel.set(xlim=span, ylim=span)
 
 
 def sign(size: float) -> str:
     return "+" if size > 0 else "−"
 
 
-def draw_samples(panel: Axes, outcome: Experiment) -> None:
-    """The samples by class, on a ground of the decisions at θ."""
-    decisions = outcome.logits.argmax(dim=1).view(GRID, GRID)
-    axis = grid()[0]
-    levels = [c - 0.5 for c in range(CLASSES + 1)]
-    panel.contourf(axis, axis, decisions, levels=levels, colors=CLASS_COLOURS, alpha=0.13)
-    for c, (colour, marker) in enumerate(zip(CLASS_COLOURS, MARKERS, strict=True)):
-        points = outcome.x[outcome.y == c].T
-        panel.scatter(*points, s=9, c=colour, marker=marker, alpha=0.75, linewidths=0, zorder=2)
-
-
-def draw_boundary(panel: Axes, logits: Tensor, colour: str, line: str) -> None:
-    """Where the two largest logits are equal: class 0 against the others, then 1 against 2."""
-    axis = grid()[0]
-    first, second, third = logits.view(GRID, GRID, CLASSES).unbind(dim=-1)
-    others = torch.maximum(second, third)
-    between = torch.where(first > others, torch.nan, second - third)
-    drawn = {"levels": [0.0], "colors": colour, "linestyles": line, "linewidths": 1.5, "zorder": 3}
-    for field in (first - others, between):
-        panel.contour(axis, axis, field, **drawn)
-
-
 def legend() -> list[Line2D]:
     names = {0.0: r"boundary at $\theta$", SIZE: rf"$\theta + {SIZE}\,u_k$"}
     names[-SIZE] = rf"$\theta - {SIZE}\,u_k$"
-    classes = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=f"class {c}")
-        for c, (colour, marker) in enumerate(zip(CLASS_COLOURS, MARKERS, strict=True), start=1)
-    ]
-    lines = [
-        Line2D([], [], color=colour, linestyle=line, linewidth=1.5, label=names[size])
-        for size, (colour, line) in BOUNDARIES.items()
-    ]
-    return [handle for pair in zip(classes, lines, strict=True) for handle in pair]
-
-
-def save_picture(outcome: Experiment, folder: Path) -> list[Path]:
-    """PNG and PDF, with no date in them: the same run writes the same bytes."""
-    png, pdf = folder / "three_gaussians.png", folder / "three_gaussians.pdf"
-    with matplotlib.rc_context(STYLE):
-        figure = picture(outcome)
-        figure.savefig(png, dpi=200)
-        figure.savefig(pdf, metadata={"CreationDate": None})
-    return [png, pdf]
+    return legend_handles({names[size]: drawn for size, drawn in BOUNDARIES.items()})
 
 
 def report(outcome: Experiment) -> str:
@@ -320,47 +231,18 @@ def step_table(steps: Sequence[Step]) -> str:
     return "\n".join(["  k   step  decisions changed  KL(θ ‖ θ+δ)      ½ δᵀFδ", *lines])
 
 
-def sample_count(text: str) -> int:
-    """--samples: enough of them that F can have TOP eigenvalues above 0."""
-    value = whole_number(text)
-    if value < FEWEST:
-        raise argparse.ArgumentTypeError(
-            f"must be at least {FEWEST}: F has at most {CLASSES - 1} eigenvalues above 0 per "
-            f"sample, and {TOP} are shown; got {value}"
-        )
-    return value
-
-
-def whole_number(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 − 1; got {value}")
-    return value
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--output", type=Path, default=Path("out/three_gaussians"), help="folder (%(default)s)"
-    )
-    parser.add_argument("--seed", type=whole_number, default=0, help="of data and θ (%(default)s)")
-    parser.add_argument("--samples", type=sample_count, default=300, help="N (%(default)s)")
-    options = parser.parse_args(argv)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output must name a folder that can be made or written to: {error}")
-    return options
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    options = arguments(
+        argv,
+        description=__doc__.splitlines()[0],
+        output="out/three_gaussians",
+        samples=300,
+        fewest=FEWEST,
+        why=f"F has at most {CLASSES - 1} eigenvalues above 0 per sample, and {TOP} are shown",
+    )
     outcome = experiment(options.samples, options.seed)
     print(report(outcome), end="\n\n")
-    for path in save_picture(outcome, options.output):
+    for path in save_figure(picture, outcome, options.output / "three_gaussians"):
         print(f"wrote {path}")
 
 

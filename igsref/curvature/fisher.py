@@ -1,6 +1,5 @@
 """The Fisher information matrix, its Gram matrix and its spectrum."""
 
-import operator
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, Unpack
 
@@ -8,6 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.curvature.factor import reduced_factor
 from igsref.jacobian.rows import jacobian_rows
 from igsref.memory import check_budget, require_memory
@@ -75,9 +75,10 @@ def spectrum(
     digits that F itself has lost. Asking for more than min(N·R, m) gives those there are; the
     eigenvectors' signs make their largest entry positive.
 
-    Raises ValueError for k < 1; MemoryError, with the sizes, where the factor does not fit.
+    Raises TypeError unless k is an integer, ValueError for k < 1; MemoryError, with the sizes,
+    where the factor does not fit.
     """
-    k = _checked_count(k)
+    k = checked_integer("k", k, least=1)
     problem = as_problem(model, data, **options)
     _require_factor(problem, memory, copies=3)
     factor = reduced_factor(problem)
@@ -90,12 +91,6 @@ def spectrum(
         _, sigma, right = torch.linalg.svd(triangle, full_matrices=False)
         vectors = right[:k].mT
     return Spectrum(sigma[:k].square() / problem.pool_size, _with_sign(vectors))
-
-
-def _checked_count(k: SupportsIndex) -> int:
-    if not isinstance(k, SupportsIndex) or isinstance(k, bool) or operator.index(k) < 1:
-        raise ValueError(f"k must be a positive integer; got {k!r}")
-    return operator.index(k)
 
 
 def eigenvalues(

@@ -21,7 +21,6 @@ from igsref.data import Samples
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Certificate, Geometry
-from igsref.geometry.progress import interruptible
 from igsref.geometry.verify import (
     estimated_certificate,
     is_verifiable,
@@ -39,6 +38,7 @@ from igsref.linalg.equilibrate import (
 from igsref.linalg.orthogonal import append_columns, pivoted_qr
 from igsref.linalg.range import Rows, Subspace, apply_blocks, find_range
 from igsref.problem import Problem
+from igsref.progress import interruptible
 
 _NOTHING_YET = "no value yet"
 _MOST_REPETITIONS = 4

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from igsref.curvature.factor import scaled_root
 from igsref.geometry.geometry import Certificate
-from igsref.geometry.progress import interruptible
 from igsref.jacobian.columns import restricted
 from igsref.jacobian.rounding import estimate_logit_error
 from igsref.jacobian.rows import chunk_size, jacobian_rows
@@ -25,6 +24,7 @@ from igsref.linalg.orthogonal import invert_triangle
 from igsref.linalg.range import Subspace, find_range
 from igsref.linalg.rounding import gamma, measured_product, product_rounding
 from igsref.problem import Problem
+from igsref.progress import interruptible
 
 Ranges = Sequence[tuple[int, int]]
 _ERROR_TEMPORARIES = 6

@@ -23,7 +23,6 @@ from igsref.curvature.rank_bound import rank_bound
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Geometry
-from igsref.geometry.progress import interruptible
 from igsref.geometry.verify import (
     Ranges,
     estimated_certificate,
@@ -42,6 +41,7 @@ from igsref.linalg.equilibrate import (
 from igsref.linalg.orthogonal import append_columns, full_rank_margin
 from igsref.linalg.range import Space, Subspace, WholeSpace, find_range
 from igsref.problem import Problem
+from igsref.progress import interruptible
 
 _WORTH_A_COPY = 0.9
 

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from igsref.jacobian.fallback import looped_rows
 from igsref.model import LogitFunction
 from igsref.problem import Problem
+from igsref.progress import SECONDS_BEFORE_PROGRESS
 from igsref.randomness import preserved_random_state
 
 _CHUNK_BYTES = 2**26
 _LARGEST_CHUNK = 512
-_SECONDS_BEFORE_PROGRESS = 2.0
 
 _refused: WeakSet[Callable[[torch.dtype], LogitFunction]] = WeakSet()
 """Sources of the functions that vmap refused."""
@@ -70,7 +70,7 @@ def _chunks(
             total=len(indices),
             desc="Jacobian rows",
             unit="sample",
-            delay=_SECONDS_BEFORE_PROGRESS,
+            delay=SECONDS_BEFORE_PROGRESS,
             leave=False,
             disable=None,
         ) as progress,

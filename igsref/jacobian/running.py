@@ -33,9 +33,9 @@ from torch.nn import grad
 
 from igsref.jacobian.rows import chunk_size
 from igsref.layers import Layer
+from igsref.linalg.rounding import UNIT
 from igsref.problem import Problem
 
-_UNIT = 2.0**-53
 _TINY = 2.0**-1074
 _TANH_ROUNDINGS = 9
 """4 units in the last place are 8u of the value; one more for the value of another evaluation."""
@@ -141,9 +141,9 @@ def _evaluated(
     Underflow, in the sum itself and in the three behind its bound, takes 2⁻¹⁰⁷⁵ from each of at
     most 3n + 3 products, so less than 8n·2⁻¹⁰⁷⁴. Without a nonzero summand the error is 0.
     """
-    relative = roundings * _UNIT
+    relative = roundings * UNIT
     error = inherited + relative / (1 - relative) * size
-    return _Rounded(value, error * (1 + 4 * relative + 16 * _UNIT) + 8 * _TINY * roundings)
+    return _Rounded(value, error * (1 + 4 * relative + 16 * UNIT) + 8 * _TINY * roundings)
 
 
 def _sum_of_products(

@@ -7,13 +7,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from igsref.likelihoods.protocol import (
-    UNIT,
     OutputError,
     check_spread,
     identity,
     like_logits,
     relative_probability_error,
 )
+from igsref.linalg.rounding import UNIT
 
 
 @dataclass(frozen=True)

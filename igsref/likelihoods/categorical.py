@@ -7,12 +7,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from igsref.likelihoods.protocol import (
-    UNIT,
     OutputError,
     check_finite,
     check_spread,
     relative_probability_error,
 )
+from igsref.linalg.rounding import UNIT
 
 _LOOSEST = 1e-2
 """A sum of class probabilities further from 1 is refused in every dtype."""

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from igsref.likelihoods.protocol import UNIT, OutputError, identity, like_logits
+from igsref.likelihoods.protocol import OutputError, identity, like_logits
+from igsref.linalg.rounding import UNIT
 
 
 @dataclass(frozen=True)

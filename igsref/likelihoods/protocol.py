@@ -10,9 +10,6 @@ LARGEST_LOGIT_DIFFERENCE = 709.0
 """exp(709) is the last power of e that float64 can hold."""
 
 
-UNIT = 2.0**-53
-
-
 class OutputError(NamedTuple):
     """What is left open by logits and functions of them that are known to rounding only.
 

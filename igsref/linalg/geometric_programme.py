@@ -19,7 +19,8 @@ from jaxtyping import Float64
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-_EPS = torch.finfo(torch.float64).eps
+from igsref.linalg.rounding import UNIT
+
 _SWEEPS = 4
 _MOST_STEPS = 300
 
@@ -109,7 +110,7 @@ def _component_minimum(
             f"{float(shrinking[shrinking > 0].min()):.3g} to {float(shrinking.max()):.3g}"
         )
     unit = sum(exponents) // 2
-    gap = max(value - lower, 0.0) + 16 * _EPS * value
+    gap = max(value - lower, 0.0) + 32 * UNIT * value
     return Minimum(math.ldexp(value, unit), math.ldexp(gap, unit))
 
 
@@ -130,7 +131,7 @@ def _descend(h: Tensor, w: Tensor, tolerance: float) -> tuple[float, float]:
             break
         d2, d1 = _newton_step(p, q)
         best, lower = min(best, value), max(lower, value - _shortfall(p, q, d2, d1))
-        if best - lower <= max(tolerance, 4 * _EPS) * best:
+        if best - lower <= max(tolerance, 8 * UNIT) * best:
             break
         longest = float((d2[:, None] + d1).abs().max())
         # f'' changes by at most a factor of eᵗ over a step t, so that this length must descend.

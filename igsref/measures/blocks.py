@@ -8,15 +8,14 @@ because A x has the parts A_b x, so range(A) ⊂ ⊕_b range(A_b), and P ≤ ⊕
 """
 
 import math
-import operator
 import warnings
 from typing import Any, SupportsIndex, Unpack
 
 import torch
 
+from igsref.arguments import checked_integer
 from igsref.data import Samples
 from igsref.geometry.access import as_geometry
-from igsref.geometry.progress import interruptible
 from igsref.geometry.verify import is_verifiable
 from igsref.jacobian.rounding import estimate_logit_error
 from igsref.jacobian.running import logit_error
@@ -29,6 +28,7 @@ from igsref.measures.outputs import (
     output_error_at,
 )
 from igsref.problem import Problem, ProblemOptions, as_problem
+from igsref.progress import interruptible
 
 
 def block_upper_bound(
@@ -59,7 +59,7 @@ def block_upper_bound(
     >>> [round(block_upper_bound(model, data, block_size=b), 9) for b in (1, 2, 4)]
     [4.0, 2.0, 1.0]
     """
-    size = _checked_size(block_size)
+    size = checked_integer("block_size", block_size, least=1)
     problem = as_problem(model, data, **options)
     if problem.has_pool:
         raise ValueError(
@@ -74,15 +74,6 @@ def block_upper_bound(
         ]
     # fsum rounds once.
     return min(math.fsum(ends) * (1 + 2.0**-52), _ceiling(problem))
-
-
-def _checked_size(block_size: Any) -> int:
-    if not isinstance(block_size, SupportsIndex) or isinstance(block_size, bool):
-        raise TypeError(f"block_size must be an integer; got {block_size!r}")
-    size = operator.index(block_size)
-    if size < 1:
-        raise ValueError(f"block_size must be at least 1; got {size}")
-    return size
 
 
 def _block(problem: Problem, start: int, stop: int) -> Problem:

@@ -7,11 +7,11 @@ is true C = H = F, and what is left is m/N (Akaike 1974). N times it is the effe
 parameters; 2N times it is what the classical AIC and TIC add to −2 log-likelihood.
 """
 
-import operator
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex, Unpack
 
+from igsref.arguments import checked_integer
 from igsref.curvature.factor import gradients
 from igsref.curvature.hessian import hessian
 from igsref.curvature.null_directions import regular_spectrum
@@ -25,12 +25,11 @@ from igsref.measures.curvature_data import (
     labelled_curvature,
     refuse_pool,
 )
-from igsref.measures.igs import AccuracyWarning, exact_igs
+from igsref.measures.igs import WORTH_A_WARNING, AccuracyWarning, exact_igs
 from igsref.measures.measurement import Measurement
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions, as_problem
 
-_WORTH_A_WARNING = 1e-6
 _POOL = ("fisher_data", "members", "rank_bound")
 
 
@@ -249,11 +248,7 @@ def _training_size(given: Any, labelled: int, curved: int) -> int:
                 f"{curved}, and 1/N is about those that the model was fitted to"
             )
         return labelled
-    if not isinstance(given, SupportsIndex) or isinstance(given, bool):
-        raise TypeError(f"training_size must be an integer; got {given!r}")
-    if operator.index(given) < 1:
-        raise ValueError(f"training_size must be at least 1; got {given}")
-    return operator.index(given)
+    return checked_integer("training_size", given, least=1)
 
 
 def _check_finite(value: float, inverse: str) -> None:
@@ -262,7 +257,7 @@ def _check_finite(value: float, inverse: str) -> None:
 
 
 def _warn_of_rounding(doubt: float, value: float, reason: str) -> None:
-    if doubt > _WORTH_A_WARNING * abs(value):
+    if doubt > WORTH_A_WARNING * abs(value):
         _warn(
             AccuracyWarning,
             f"float64 determines the effective number of parameters, {value:.6g}, to about "

@@ -6,22 +6,21 @@ the difference of the whitened residuals of the labels c and y. Entry by entry o
 zero, or they are equal or of opposite signs, so that nothing cancels; ‖w_c‖² = 1/p_y + 1/p_c.
 """
 
-import operator
 import warnings
 from collections.abc import Iterator
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.geometry.geometry import Geometry
 from igsref.likelihoods import Bernoulli, Categorical
-from igsref.measures.igs import AccuracyWarning
+from igsref.measures.igs import WORTH_A_WARNING, AccuracyWarning
 from igsref.problem import Problem
 
 _EXCESS = 1e-9
-_WORTH_A_WARNING = 1e-6
 
 
 def hard_labels(problem: Problem) -> Int64[Tensor, " samples"]:
@@ -164,7 +163,7 @@ def left_open(
 
 def warn_of_rounding(error: float, total: float) -> None:
     """Say a word to the caller's caller where more than 1e-6 of the total is open."""
-    if error <= _WORTH_A_WARNING * total:
+    if error <= WORTH_A_WARNING * total:
         return
     warnings.warn(
         f"float64 determines Σ 1/(ε²λ) over these samples to about {error / (total or error):.1g} "
@@ -181,9 +180,7 @@ def share(part: Tensor, whole: Tensor) -> Tensor:
 
 def checked_index(name: str, given: Any, count: int) -> int:
     """An index 0..count−1. Raises TypeError for anything but an integer, ValueError beyond."""
-    if not isinstance(given, SupportsIndex) or isinstance(given, bool):
-        raise TypeError(f"{name} must be an integer; got {given!r}")
-    index = operator.index(given)
+    index = checked_integer(name, given)
     if not 0 <= index < count:
         raise ValueError(f"{name} must lie in 0..{count - 1}; got {index}")
     return index

@@ -20,7 +20,8 @@ from igsref.measures.outputs import ceiling_end, enclose, output_error
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions
 
-_WORTH_A_WARNING = 1e-6
+WORTH_A_WARNING = 1e-6
+"""The share of a number that rounding may leave open without an :class:`AccuracyWarning`."""
 _EXCESS = 1e-9
 
 
@@ -150,7 +151,7 @@ def _rounding_error(
 
 
 def _warn_of_rounding(rounding: float, value: float, geometry: Geometry) -> None:
-    if rounding <= _WORTH_A_WARNING * value:
+    if rounding <= WORTH_A_WARNING * value:
         return
     reason = (
         "directions of the smallest class probabilities are known too badly"

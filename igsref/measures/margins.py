@@ -19,8 +19,9 @@ from torch import Tensor
 from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
-from igsref.likelihoods.protocol import UNIT, OutputError
+from igsref.likelihoods.protocol import OutputError
 from igsref.linalg.range import Dense
+from igsref.linalg.rounding import UNIT
 from igsref.measures.gaps import (
     below_ceiling,
     check_off_boundary,

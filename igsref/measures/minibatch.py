@@ -4,7 +4,6 @@ IGS_b = E_B[ḡ_B F⁺ ḡ_Bᵀ], ḡ_B the mean gradient of a batch B of size b
 follows from IGS and G = ḡ F⁺ ḡᵀ; for any other distribution of batches, by sampling.
 """
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, Unpack
@@ -12,6 +11,7 @@ from typing import Any, SupportsIndex, Unpack
 import torch
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
@@ -52,11 +52,7 @@ def minibatch_igs(
 
 
 def _checked_size(batch_size: SupportsIndex, num_samples: int, replacement: bool) -> int:
-    if not isinstance(batch_size, SupportsIndex) or isinstance(batch_size, bool):
-        raise TypeError(f"batch_size must be an integer; got {batch_size!r}")
-    size = operator.index(batch_size)
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {size}")
+    size = checked_integer("batch_size", batch_size, least=1)
     if not replacement and size > num_samples:
         raise ValueError(
             f"batch_size must be at most N = {num_samples} without replacement; got {size}"

@@ -1,7 +1,6 @@
 """The result of a measurement: numbers, and what is known about how exact they are."""
 
 import json
-import operator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, SupportsIndex
 
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.enclosure import Enclosure, Grade
 from igsref.measures.minibatch import minibatch_igs
 
@@ -102,9 +102,8 @@ class Result:
         gives another order each time).
         Raises ValueError for a negative count, TypeError unless an integer.
         """
-        if operator.index(count) < 0:
-            raise ValueError(f"count must be 0 or more; got {count}")
-        order = self.per_sample.argsort(descending=True, stable=True)[: operator.index(count)]
+        most = checked_integer("count", count, least=0)
+        order = self.per_sample.argsort(descending=True, stable=True)[:most]
         total = float(self.per_sample.sum())
         shares = self.per_sample[order] / total if total > 0 else self.per_sample[order]
         return list(zip(order.tolist(), shares.tolist(), strict=True))

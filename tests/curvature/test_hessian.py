@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_refused_with_the_sizes():
 
 
 def test_a_senseless_budget_is_refused():
-    with pytest.raises(ValueError, match="memory must be positive"):
+    with pytest.raises(ValueError, match="memory, in bytes, must be at least 1"):
         hessian(small(), memory=0)
 
 

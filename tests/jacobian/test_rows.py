@@ -148,7 +148,7 @@ def test_a_chunk_holds_a_sample_at_least_and_a_bounded_number_of_bytes():
 
 def test_a_progress_bar_counts_every_sample_when_it_takes_long(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(rows, "_SECONDS_BEFORE_PROGRESS", 0.0)
+    monkeypatch.setattr(rows, "SECONDS_BEFORE_PROGRESS", 0.0)
     monkeypatch.setattr(rows, "chunk_size", lambda _: 2)
     problem = small()
     jacobian_rows(problem, every_logit(problem))
@@ -158,7 +158,7 @@ def test_a_progress_bar_counts_every_sample_when_it_takes_long(monkeypatch, caps
 
 
 def test_no_progress_bar_goes_into_a_pipe(monkeypatch, capsys):
-    monkeypatch.setattr(rows, "_SECONDS_BEFORE_PROGRESS", 0.0)
+    monkeypatch.setattr(rows, "SECONDS_BEFORE_PROGRESS", 0.0)
     problem = small()
     jacobian_rows(problem, every_logit(problem))
     assert capsys.readouterr().err == ""

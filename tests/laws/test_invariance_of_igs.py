@@ -109,9 +109,21 @@ def test_the_textbook_in_float32_breaks_the_law():
         assert_invariant(textbook, transformation="node scaling", agreement=1e-3)
 
 
-def test_key_biases_are_no_directions():
-    """A derivative that is 0 up to rounding once counted as four, with 9% more IGS, in silence."""
-    case = Case("attention", 236996814, "attention basis", 887852006, 1.8149393)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("attention", 236996814, "attention basis", 887852006, 1.8149393796920776),
+        Case("attention", 820043243, "attention basis", 600415681, 1.921974539756775),
+        Case("attention", 1651476672, "attention basis", 1566418295, 0.6469615697860718),
+    ],
+)
+def test_key_biases_are_no_directions(case):
+    """Derivatives that are 0 up to rounding once counted as four, with 9% more IGS, in silence.
+
+    The noise held still under one perturbation, under five, and under all on some samples.
+    """
     network = case.network()
+    before = igsref.exact_igs(network.model, network.data)
     after = igsref.exact_igs(case.transformed(network).model, network.data)
-    assert after.rank == igsref.exact_igs(network.model, network.data).rank == 40
+    assert after.rank == before.rank
+    assert after.value == pytest.approx(before.value, rel=1e-8)

@@ -83,5 +83,5 @@ def test_equal_results_only_for_equal_numbers(result):
 
 
 def test_a_negative_count_of_samples_is_refused(result):
-    with pytest.raises(ValueError, match=r"count must be 0 or more; got -1"):
+    with pytest.raises(ValueError, match=r"count must be at least 0; got -1"):
         result.heaviest(-1)

@@ -87,6 +87,13 @@ def test_sampled_numbers_within_their_errors_are_marked_as_unresolved():
     assert not cell(clear, "permutation", pairs(1)).unresolved
 
 
+def test_what_is_more_than_sampling_error_counts_as_worse_than_any_ratio_within_it():
+    noisy = (Measurement(value, 10.0, "sampled") for value in (1.0, -50.0, -50.0))
+    clear = (Measurement(value, 1e-3, "sampled") for value in (1.0, 1.5, 1.5))
+    found = cell(numbers(*noisy, *clear), "permutation", pairs(4))
+    assert (found.worst, found.unresolved) == (1.5, False)
+
+
 def test_records_for_json_have_five_names_and_no_more():
     found = cell(measure(loss), "permutation", pairs(1))
     (record,) = json.loads(json.dumps(as_records([found])))

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from igsref.arguments import checked_integer
 from igsref.curvature.loss import parameter_vector
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.sharpness.neighbourhood import (
-    SECONDS_BEFORE_PROGRESS,
     check_finite,
-    checked_count,
     checked_size,
     gaussian,
     loss_rise,
     seeded,
 )
 from igsref.problem import Problem, ProblemOptions, as_problem
+from igsref.progress import SECONDS_BEFORE_PROGRESS
 from igsref.randomness import preserved_random_state
 
 
@@ -79,7 +79,7 @@ def _mean(
     seed: SupportsIndex,
 ) -> Measurement:
     """Mean and standard error over δ = ρ·scale·normal and its negative."""
-    radius, count = checked_size("rho", rho), checked_count("pairs", pairs, least=2)
+    radius, count = checked_size("rho", rho), checked_integer("pairs", pairs, least=2)
     generator, rise = seeded(seed), loss_rise(problem)
     draws = tqdm(
         range(count),

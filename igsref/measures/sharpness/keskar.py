@@ -14,17 +14,17 @@ from scipy.optimize import minimize
 from torch import Tensor
 from tqdm import tqdm
 
+from igsref.arguments import checked_integer
 from igsref.curvature.loss import loss_of_vector, parameter_vector
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.sharpness.neighbourhood import (
-    SECONDS_BEFORE_PROGRESS,
     best_of,
-    checked_count,
     checked_size,
     loss_rise,
     seeded,
 )
 from igsref.problem import ProblemOptions, as_problem
+from igsref.progress import SECONDS_BEFORE_PROGRESS
 from igsref.randomness import preserved_random_state
 
 
@@ -58,7 +58,8 @@ def keskar_sharpness(
     is no number.
     """
     size = checked_size("epsilon", epsilon)
-    count, most = checked_count("starts", starts), checked_count("iterations", iterations)
+    count = checked_integer("starts", starts, least=1)
+    most = checked_integer("iterations", iterations, least=1)
     generator = seeded(seed)
     problem = as_problem(model, data, **options)
     theta = parameter_vector(problem)

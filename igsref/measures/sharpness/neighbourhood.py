@@ -1,20 +1,18 @@
 """How far the loss rises around θ: what the measures that look there share."""
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.arguments import checked_integer
 from igsref.curvature.loss import loss_of_vector, parameter_vector
 from igsref.measures.measurement import Measurement
 from igsref.problem import Problem
-
-SECONDS_BEFORE_PROGRESS = 2.0
 
 
 def loss_rise(problem: Problem) -> Callable[[Tensor], Tensor]:
@@ -53,23 +51,9 @@ def checked_allowance(name: str, value: Any) -> float:
     return size
 
 
-def checked_count(name: str, value: Any, least: int = 1) -> int:
-    """An integer of at least ``least``, else TypeError or ValueError.
-
-    >>> checked_count("starts", 3)
-    3
-    """
-    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer; got {value!r}")
-    count = operator.index(value)
-    if count < least:
-        raise ValueError(f"{name} must be at least {least}; got {count}")
-    return count
-
-
 def seeded(seed: Any) -> torch.Generator:
     """A generator of its own, on the CPU, so that every device draws the same numbers."""
-    number = checked_count("seed", seed, least=0)
+    number = checked_integer("seed", seed, least=0)
     if number >= 2**64:
         raise ValueError(f"seed must be below 2**64; got {number}")
     return torch.Generator().manual_seed(number)

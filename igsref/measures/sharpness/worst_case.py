@@ -22,18 +22,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from igsref.arguments import checked_integer
 from igsref.curvature.loss import parameter_vector
 from igsref.measures.measurement import Invariance, Measure, Measurement
 from igsref.measures.sharpness.neighbourhood import (
-    SECONDS_BEFORE_PROGRESS,
     best_of,
-    checked_count,
     checked_size,
     gaussian,
     loss_rise,
     seeded,
 )
 from igsref.problem import Problem, ProblemOptions, as_problem
+from igsref.progress import SECONDS_BEFORE_PROGRESS
 from igsref.randomness import preserved_random_state
 
 _MOMENTUM = 0.75
@@ -161,7 +161,8 @@ def _maximum(
 ) -> Measurement:
     """The largest rise at ρ·scale·y, y in the unit ball, that any start finds."""
     radius = checked_size("rho", rho)
-    count, most = checked_count("starts", starts), checked_count("iterations", iterations)
+    count = checked_integer("starts", starts, least=1)
+    most = checked_integer("iterations", iterations, least=1)
     generator = seeded(seed)
     step, rise = radius * scale, loss_rise(problem)
     value_and_gradient = torch.func.grad_and_value(lambda y: rise(step * y))

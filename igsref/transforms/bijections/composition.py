@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from igsref.transforms.arguments import check_sequence
+from igsref.arguments import check_sequence
 from igsref.transforms.bijections.protocol import Bijection, check_bijection, check_vector
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from igsref.transforms.arguments import check_integer, check_number
+from igsref.arguments import check_number, checked_integer
 from igsref.transforms.bijections.protocol import check_vector
 
 _UNITS = 8
@@ -42,15 +42,12 @@ class AffineCoupling:
     weights: dict[str, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_integer("size", self.size)
-        check_integer("seed", self.seed)
+        m = checked_integer("size", self.size, least=2)
+        seed = checked_integer("seed", self.seed)
         check_number("strength", self.strength)
-        m = operator.index(self.size)
-        if m < 2:
-            raise ValueError(f"size must be at least 2, to have two halves; got {m}")
         if not 0 <= self.strength < math.inf:
             raise ValueError(f"strength must be at least 0 and finite; got {self.strength}")
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(seed)
 
         def normal(rows: int, columns: int) -> Tensor:
             draw = torch.randn(rows, columns, generator=generator, dtype=torch.float64)

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from igsref.linalg.rounding import UNIT
 from igsref.transforms.bijections.protocol import check_square, check_vector, constant
-
-_EPS = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class DenseLinear:
         T = constant("matrix", self.matrix, ndim=2)
         check_square("matrix", T)
         sigma = torch.linalg.svdvals(T)
-        if not bool(sigma[-1] > len(T) * _EPS * sigma[0]):
+        if not bool(sigma[-1] > len(T) * 2 * UNIT * sigma[0]):
             raise ValueError(
                 "matrix must be invertible in float64; its singular values reach from "
                 f"{float(sigma[0]):.3g} to {float(sigma[-1]):.3g}"

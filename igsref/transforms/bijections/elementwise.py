@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from igsref.transforms.arguments import check_number
+from igsref.arguments import check_number
 from igsref.transforms.bijections.protocol import check_vector, refuse_where
 
 

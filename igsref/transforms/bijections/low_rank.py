@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from igsref.linalg.rounding import UNIT
 from igsref.transforms.bijections.protocol import check_vector, constant
-
-_EPS = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class LowRankPlusIdentity:
             )
         C = torch.eye(U.shape[1]).to(U) + V.mT @ U
         smallest = float(torch.linalg.svdvals(C)[-1])
-        moved = len(U) * _EPS * (1 + float(torch.linalg.norm(U)) * float(torch.linalg.norm(V)))
+        moved = len(U) * 2 * UNIT * (1 + float(torch.linalg.norm(U)) * float(torch.linalg.norm(V)))
         if not smallest > moved:
             raise ValueError(
                 "I + left·rightᵀ must be invertible; the smallest singular value of "

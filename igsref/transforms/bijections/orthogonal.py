@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from igsref.linalg.rounding import UNIT
 from igsref.transforms.bijections.protocol import (
     check_square,
     check_vector,
     constant,
     refuse_where,
 )
-
-_EPS = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +35,11 @@ class Orthogonal:
         check_square("matrix", Q)
         m = len(Q)
         defect = float(torch.linalg.matrix_norm(Q.mT @ Q - torch.eye(m).to(Q)))
-        if not defect <= 2 * m**2.5 * _EPS:
+        allowed = 2 * m**2.5 * 2 * UNIT
+        if not defect <= allowed:
             raise ValueError(
                 f"matrix must be orthogonal in float64; ‖QᵀQ − I‖ is {defect:.3g}, where rounding "
-                f"leaves {2 * m**2.5 * _EPS:.3g}. Take torch.linalg.qr of it, or DenseLinear"
+                f"leaves {allowed:.3g}. Take torch.linalg.qr of it, or DenseLinear"
             )
         object.__setattr__(self, "matrix", Q)
 

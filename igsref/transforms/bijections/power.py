@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from igsref.transforms.arguments import check_number
+from igsref.arguments import check_number
 from igsref.transforms.bijections.power_root import log_largest, squared_length, turning_point
 from igsref.transforms.bijections.protocol import check_vector, constant
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from igsref.transforms.arguments import check_tensor, described
+from igsref.arguments import check_tensor, described
 
 
 @runtime_checkable

@@ -12,8 +12,8 @@ from torch import fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
 from torch.nn.utils import parametrize
 
+from igsref.arguments import check_model
 from igsref.randomness import preserved_random_state
-from igsref.transforms.arguments import check_model
 
 _CHECKS = (torch._assert, _assert_is_none)
 

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from igsref.transforms.arguments import check_model
+from igsref.arguments import check_model
 from igsref.transforms.graph import is_altered
 from igsref.transforms.graph.tracing import trace
 

@@ -18,7 +18,7 @@ sit on its kink. All these are refused.
 import torch
 from torch import nn
 
-from igsref.transforms.arguments import check_generator
+from igsref.arguments import check_generator
 from igsref.transforms.surgery.channel import (
     Part,
     drawn,

@@ -25,7 +25,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_integer, check_number
+from igsref.arguments import check_number, checked_integer
 from igsref.transforms.surgery.channel import Part, draw_layer, find_group, grow
 
 
@@ -46,7 +46,7 @@ def split_unit(model: nn.Module, layer: str, unit: int, fraction: float = 0.5) -
     >>> split_unit(network, "0", unit=4)[2]
     Linear(in_features=6, out_features=3, bias=True)
     """
-    check_integer("unit", unit)
+    unit = checked_integer("unit", unit)
     check_number("fraction", fraction)
     if not (math.isfinite(fraction) and 0 < fraction < 1):
         raise ValueError(

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from igsref.transforms.arguments import check_generator, check_model, check_sequence, check_type
+from igsref.arguments import check_generator, check_model, check_sequence, check_type
 from igsref.transforms.surgery.channel_flow import LAYERS
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_sequence, check_type, described
+from igsref.arguments import check_sequence, check_type, described
 from igsref.transforms.graph import ChannelGroup, Place, told
 
 Operation = Callable[[Tensor, Tensor], Tensor]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_draw, check_model, check_sequence, check_tensor
+from igsref.arguments import check_draw, check_model, check_sequence, check_tensor
 from igsref.transforms.graph import is_altered
 
 Bases = Sequence[Float[Tensor, "heads dim dim"]]

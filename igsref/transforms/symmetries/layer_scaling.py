@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from igsref.transforms.arguments import check_draw, check_number, check_sequence
+from igsref.arguments import check_draw, check_number, check_sequence
 from igsref.transforms.symmetries.node_scaling import (
     nearest_powers_of_two,
     scalable_groups,

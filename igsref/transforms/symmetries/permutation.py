@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_draw, described
+from igsref.arguments import check_draw, described
 from igsref.transforms.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,

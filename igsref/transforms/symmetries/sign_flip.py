@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_draw
+from igsref.arguments import check_draw
 from igsref.transforms.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from igsref.transforms.arguments import check_draw, check_number, check_tensor
+from igsref.arguments import check_draw, check_number, check_tensor
 from igsref.transforms.graph import channel_graph
 
 

@@ -1,4 +1,4 @@
-"""Arguments of transformations that are refused: their name, what was expected, what came."""
+"""What is of the wrong type for a transformation: its name, what was expected, what came."""
 
 import jaxtyping
 import pytest
@@ -35,7 +35,6 @@ from igsref.transforms import (
     shift_softmax,
     split_unit,
 )
-from igsref.transforms.arguments import check_draw, check_integer, check_number, described
 from igsref.transforms.reparametrize import reparametrize
 from tests.strategies import mlp
 from tests.transforms.networks import generator
@@ -187,23 +186,3 @@ def test_integers_of_any_width_are_orders():
     expected = permute_nodes(model, [order])[0].weight
     for dtype in (torch.uint8, torch.int16, torch.int32):
         assert torch.equal(permute_nodes(model, [order.to(dtype)])[0].weight, expected)
-
-
-def test_draws_take_a_generator_and_a_finite_strength_from_zero_on():
-    check_draw(generator(0), 0)
-    for strength in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="strength must be finite and not negative"):
-            check_draw(generator(0), strength)
-
-
-def test_what_counts_as_an_integer_and_as_a_number():
-    check_integer("unit", torch.tensor(3))
-    check_number("slope", 3)
-    with pytest.raises(TypeError, match="slope must be a number; got True"):
-        check_number("slope", True)
-
-
-def test_descriptions_are_short():
-    assert described([]) == "an empty list"
-    assert described(nn.Linear(2, 2)) == "an object of type Linear"
-    assert described(torch.ones(1000)) == "a tensor of shape (1000,) and torch.float32"

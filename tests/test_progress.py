@@ -6,10 +6,10 @@ import sys
 import pytest
 
 import igsref
-from igsref.geometry import progress
-from igsref.geometry.progress import interruptible
+from igsref import progress
 from igsref.geometry.wide import wide_geometry
 from igsref.jacobian.columns import column_ranges
+from igsref.progress import interruptible
 from tests.strategies import architecture
 
 
@@ -36,7 +36,7 @@ class Terminal(io.StringIO):
 def test_the_count_is_the_same_where_a_bar_is_shown(at, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(progress, "_SECONDS_BEFORE_PROGRESS", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_PROGRESS", 0.0)
     with pytest.raises(KeyboardInterrupt, match=f"interrupted after {at} of 5 blocks"):
         interrupted_in(range(5), at)
     assert "blocks of columns" in screen.getvalue()

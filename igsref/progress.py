@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-_SECONDS_BEFORE_PROGRESS = 2.0
+SECONDS_BEFORE_PROGRESS = 2.0
+"""A bar is shown only where a pass takes longer."""
 
 Item = TypeVar("Item")
 
@@ -28,7 +29,7 @@ def interruptible(
             items,
             total=total,
             desc=what,
-            delay=_SECONDS_BEFORE_PROGRESS,
+            delay=SECONDS_BEFORE_PROGRESS,
             leave=False,
             disable=None if total > 1 else True,
         )

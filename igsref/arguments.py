@@ -36,12 +36,23 @@ def check_number(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a number; got {described(value)}")
 
 
-def check_integer(name: str, value: Any) -> None:
-    """Raise TypeError unless the value can be an index."""
+def checked_integer(name: str, value: Any, *, least: int | None = None) -> int:
+    """The value as an int. Raises TypeError unless it is an integer, ValueError below ``least``.
+
+    Whatever can be an index is an integer, such as those of numpy; a truth value is none.
+
+    >>> checked_integer("starts", 3, least=1)
+    3
+    """
     try:
-        operator.index(value)
+        integer = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer; got {described(value)}") from None
+        integer = None
+    if integer is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer; got {described(value)}")
+    if least is not None and integer < least:
+        raise ValueError(f"{name} must be at least {least}; got {integer}")
+    return integer
 
 
 def check_generator(generator: Any) -> None:
