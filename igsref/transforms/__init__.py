@@ -22,6 +22,7 @@ from igsref.transforms.bijections import (
     Triangular,
     invert,
 )
+from igsref.transforms.graph import channel_graph
 from igsref.transforms.surgery import (
     absorb_batch_norm,
     add_dead_unit,
@@ -83,6 +84,7 @@ __all__ = [
     "attention_heads",
     "change_query_key_basis",
     "change_value_output_basis",
+    "channel_graph",
     "draw_absorb_batch_norm",
     "draw_add_dead_unit",
     "draw_add_silent_unit",
