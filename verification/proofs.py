@@ -1,0 +1,128 @@
+"""Every claim of the mathematics, checked: proved, proved with a correction, or refuted.
+
+    python verification/proofs.py                         # the table
+    python verification/proofs.py --write docs/claims.md  # and the page made of it
+
+Ctrl-C prints what was reached.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from verification.claims import CLAIMS, Claim, Disproved
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim with what its check said, in how many seconds; evidence None where it failed."""
+
+    claim: Claim
+    evidence: str | None
+    failure: str
+    seconds: float
+
+
+def checked(claim: Claim) -> Checked:
+    """Run one claim's check."""
+    start = time.perf_counter()
+    try:
+        evidence, failure = claim.check(), ""
+    except Disproved as error:
+        evidence, failure = None, str(error)
+    return Checked(claim, evidence, failure, time.perf_counter() - start)
+
+
+def table(results: Iterable[Checked]) -> str:
+    """A line for every claim: source, status, by what, seconds, statement."""
+    lines = [f"{'claim':<40} {'source':<18} {'status':<25} {'by':<27} {'s':>6}"]
+    for result in results:
+        claim = result.claim
+        status = claim.status if result.evidence is not None else "CHECK FAILED"
+        lines.append(
+            f"{claim.name:<40} {claim.source:<18} {status:<25} {claim.means:<27} "
+            f"{result.seconds:>6.1f}"
+        )
+        lines += [f"    {result.failure}"] if result.failure else []
+    return "\n".join(lines)
+
+
+def page(results: Sequence[Checked]) -> str:
+    """docs/claims.md: the table without seconds, then a paragraph for every claim."""
+    counts = {
+        status: sum(result.claim.status == status for result in results)
+        for status in ("proved", "proved with a correction", "refuted")
+    }
+    head = [
+        "# Claims",
+        "",
+        "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs` prints",
+        "the table). Numbers in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS",
+        f"2022). {len(results)} claims: {counts['proved']} proved, "
+        f"{counts['proved with a correction']} proved with a",
+        f"correction, {counts['refuted']} refuted. Each check has a mutation, a sign flipped or a "
+        "hypothesis",
+        "dropped, with which it must fail and does (`tests/verification/claims/`).",
+        "",
+        "| claim | source | status | by |",
+        "|---|---|---|---|",
+    ]
+    rows = [
+        f"| [{r.claim.name}](#{r.claim.name}) | {r.claim.source} | {r.claim.status} | "
+        f"{r.claim.means} |"
+        for r in results
+    ]
+    return "\n".join([*head, *rows, *(_section(result) for result in results)]) + "\n"
+
+
+def _section(result: Checked) -> str:
+    claim = result.claim
+    parts = [
+        f"\n## {claim.name}\n",
+        f"{claim.statement}\n",
+        f"*{claim.source}; {claim.status}, by {claim.means}.* {claim.argument}\n",
+    ]
+    if claim.counterexample:
+        parts.append(f"**Counterexample.** {claim.counterexample}\n")
+    return "\n".join([*parts, f"Checked: {result.evidence}."])
+
+
+def run(claims: Sequence[Claim]) -> list[Checked]:
+    """Check claims one after the other; what was reached, if interrupted."""
+    results: list[Checked] = []
+    try:
+        for claim in tqdm(claims, unit="claim", delay=2.0, leave=False):
+            results.append(checked(claim))
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(results)} of {len(claims)} claims")
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 1 if a check failed or was not reached."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write the page here")
+    parser.add_argument("--only", metavar="TEXT", default="", help="claims whose name has this")
+    options = parser.parse_args(argv)
+    claims = [claim for claim in CLAIMS if options.only in claim.name]
+    if not claims:
+        parser.error(f"--only {options.only!r} matches none of {[c.name for c in CLAIMS]}")
+    if options.write and options.only:
+        parser.error("--write makes the page of all claims; leave --only away")
+    results = run(claims)
+    print(table(results))
+    whole = len(results) == len(claims) and all(r.evidence is not None for r in results)
+    if options.write and whole:
+        options.write.write_text(page(results), encoding="utf-8")
+    return 0 if whole else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
