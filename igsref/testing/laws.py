@@ -68,13 +68,15 @@ class Deviation:
     """What a transformation did to a measure.
 
     moved = |after − before|, allowed as above; apart: how far the two brackets are from each
-    other, 0 where they overlap or where there are none.
+    other, 0 where they overlap or where there are none. stated: what both together state of
+    their own uncertainty.
     """
 
     before: float
     after: float
     allowed: float
     apart: float
+    stated: float = 0.0
 
     @property
     def moved(self) -> float:
@@ -184,7 +186,7 @@ def compared(
     stated = _uncertainty(before) + _uncertainty(after)
     share = agreement if _states_uncertainty(before) else lost * agreement
     allowed = share * abs(float(before)) + moved * stated
-    return Deviation(float(before), float(after), allowed, _apart(before, after))
+    return Deviation(float(before), float(after), allowed, _apart(before, after), stated)
 
 
 def _states_uncertainty(result: Any) -> bool:
