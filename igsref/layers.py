@@ -5,8 +5,10 @@ need it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from jaxtyping import Float64
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +61,18 @@ def _has_hooks(module: nn.Module) -> bool:
         module._backward_pre_hooks,
     )
     return any(hooks) or "forward" in vars(module)
+
+
+def patches(module: Any, x: Tensor) -> Float64[Tensor, "samples inputs positions"]:
+    """What each position of a linear or convolutional layer's output reads, in the weights' order.
+
+    Of a convolution padded by zeros; x without its padding.
+    """
+    if type(module) is nn.Linear:
+        return x.reshape(len(x), -1, x.shape[-1]).transpose(1, 2)
+    settings = [module.kernel_size, module.dilation, module.padding, module.stride]
+    if type(module) is nn.Conv1d:  # an image of height 1
+        height = ((1,), (1,), (0,), (1,))
+        settings = [one + own for one, own in zip(height, settings, strict=True)]
+        x = x.unsqueeze(2)
+    return nn.functional.unfold(x, *settings)

@@ -8,14 +8,18 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.curvature.exact_bound import exact_bound
 from igsref.curvature.rank_bound import RankBound
 from igsref.enclosure import Grade
+from igsref.geometry.plan import factorisation_seconds
 from igsref.linalg.assess import Assessment
 from igsref.linalg.bracket import Bracket, bracket, whole
 from igsref.linalg.range import Blocks, Space, Vectors
 from igsref.problem import Problem
 
 _SAMPLES_AT_ONCE = 256
+_CHEAP = 1.0
+_CHEAP_FACTORISATIONS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class Geometry:
     margin: σ_min/error of the scaled D (a lower bound; 0 where it is known not to exceed 1).
     clear_rank: no direction stands less than 1,000 times above the estimated rounding or less
         than 10 times below. Otherwise the spectrum runs into rounding, and may go on below it.
-    route: how it was computed. rank_upper: F has at most this rank, and why.
+    route: how it was computed. structural: F has at most this rank, by its structure.
     certify: makes the certificate, when a bracket is first asked for.
     """
 
@@ -51,7 +55,7 @@ class Geometry:
     margin: float
     clear_rank: bool
     route: str
-    rank_upper: RankBound
+    structural: RankBound
     certify: Callable[[], Certificate]
 
     def energy(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, " k"]:
@@ -84,6 +88,19 @@ class Geometry:
     def certificate(self) -> Certificate:
         """How far the space is known."""
         return self.certify()
+
+    @cached_property
+    def rank_upper(self) -> RankBound:
+        """F has at most this rank, and why: by structure, or its exact rank where that is cheap.
+
+        Cheap is a second, or 20 times what the factorisation takes.
+        """
+        if self.rank_lower >= self.structural.value or self.certificate.grade != "verified":
+            return self.structural
+        if self.structural.value == self.problem.known_rank:
+            return self.structural
+        seconds = max(_CHEAP, _CHEAP_FACTORISATIONS * factorisation_seconds(self.problem))
+        return exact_bound(self.problem, self.structural, seconds) or self.structural
 
     @property
     def rank_lower(self) -> int:

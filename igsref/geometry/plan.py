@@ -157,13 +157,19 @@ def _seconds(problem: Problem, route: str, at_once: int) -> float:
     n, m = problem.num_rows, problem.num_parameters
     width = at_once if n <= m else m
     passes = 9 if n > m and route == STREAMED else 2
-    small, large = sorted((n, m))
+    small, _ = sorted((n, m))
     # A tensor that is cut into blocks is differentiated as a whole for each of them.
     sizes = [tensor.numel() for tensor in problem.function.parameters.values()]
     entries = passes * n * sum(size * -(-size // width) for size in sizes)
-    factorisations = 6 * small**2 * (large + -(-m // width) * small) + 30 * small**3
-    residuals = 10 * problem.num_samples * n * small
-    return 0.02 + 2 * entries / _ROW_ENTRIES + (factorisations + residuals) / _FLOPS
+    residuals = 10 * problem.num_samples * n * small / _FLOPS
+    factorisations = factorisation_seconds(problem, blocks=-(-m // width))
+    return 0.02 + 2 * entries / _ROW_ENTRIES + factorisations + residuals
+
+
+def factorisation_seconds(problem: Problem, blocks: int = 1) -> float:
+    """Of the orthogonal factorisations, D in so many blocks of columns; a guess from sizes."""
+    small, large = sorted((problem.num_rows, problem.num_parameters))
+    return (6 * small**2 * (large + blocks * small) + 30 * small**3) / _FLOPS
 
 
 def require_dense(problem: Problem, memory: int | None) -> None:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import grad
 
 from igsref.jacobian.rows import chunk_size
-from igsref.layers import Layer
+from igsref.layers import Layer, patches
 from igsref.linalg.rounding import UNIT
 from igsref.problem import Problem
 
@@ -295,8 +295,8 @@ def _weight_gradient(module: Any, weight: Tensor, delta: _Rounded, x: _Rounded) 
 
     def product(delta: Tensor, x: Tensor) -> Tensor:
         outputs = _by_position(module, delta).unflatten(2, (groups, -1))
-        patches = _patches(module, x).unflatten(1, (groups, -1))
-        gradient = torch.einsum("srgop,sgip->srgoi", outputs, patches)
+        read = patches(module, x).unflatten(1, (groups, -1))
+        gradient = torch.einsum("srgop,sgip->srgoi", outputs, read)
         return gradient.reshape(*delta.shape[:2], *weight.shape)
 
     return _sum_of_products(product, delta, x)
@@ -307,18 +307,6 @@ def _by_position(module: Any, delta: Tensor) -> Float64[Tensor, "samples rows ou
     if type(module) is nn.Linear:
         return delta.reshape(*delta.shape[:2], -1, delta.shape[-1]).transpose(2, 3)
     return delta.flatten(3)
-
-
-def _patches(module: Any, x: Tensor) -> Float64[Tensor, "samples inputs positions"]:
-    """What each position of the output reads, in the weights' order."""
-    if type(module) is nn.Linear:
-        return x.reshape(len(x), -1, x.shape[-1]).transpose(1, 2)
-    settings = [module.kernel_size, module.dilation, module.padding, module.stride]
-    if type(module) is nn.Conv1d:  # an image of height 1
-        height = ((1,), (1,), (0,), (1,))
-        settings = [one + own for one, own in zip(height, settings, strict=True)]
-        x = x.unsqueeze(2)
-    return nn.functional.unfold(x, *settings)
 
 
 def _along_channels(module: Any, bias: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def minibatch_igs(
     >>> [float(minibatch_igs(igs, full, 4, b, replacement=False)) for b in (1, 2, 4)]
     [8.0, 4.0, 2.0]
     """
-    b, n = _checked_size(batch_size, num_samples, replacement), num_samples
+    b, n = checked_batch_size(batch_size, num_samples, replacement), num_samples
     if replacement:
         return combined((1 / b, igs), (1 - 1 / b, full_batch)).capped(igs.upper)
     if n == 1:
@@ -51,7 +51,8 @@ def minibatch_igs(
     return combined((own, igs), (together, full_batch)).capped(igs.upper)
 
 
-def _checked_size(batch_size: SupportsIndex, num_samples: int, replacement: bool) -> int:
+def checked_batch_size(batch_size: SupportsIndex, num_samples: int, replacement: bool) -> int:
+    """The size of a batch of N samples. Raises TypeError or ValueError as `minibatch_igs`."""
     size = checked_integer("batch_size", batch_size, least=1)
     if not replacement and size > num_samples:
         raise ValueError(

@@ -3,10 +3,44 @@
 One module for each family of claims; :data:`CLAIMS` has them all, in the order of the paper.
 """
 
+from verification.claims import (
+    compression,
+    gradient_span,
+    invariants,
+    iterate_bounds,
+    leverage,
+    likelihood_metrics,
+    matrix_free,
+    minibatch,
+    not_invariant,
+    null_directions,
+    pool_fisher,
+    proposition,
+    rank,
+    reparametrization,
+    smooth_rank_bound,
+    softmax_fisher,
+)
 from verification.claims.claim import Claim, Disproved, require
 
 CLAIMS: tuple[Claim, ...] = (
     # one line a family, in the order of the paper
+    *softmax_fisher.CLAIMS,
+    *reparametrization.CLAIMS,
+    *proposition.CLAIMS,
+    *gradient_span.CLAIMS,
+    *leverage.CLAIMS,
+    *minibatch.CLAIMS,
+    *likelihood_metrics.CLAIMS,
+    *null_directions.CLAIMS,
+    *smooth_rank_bound.CLAIMS,
+    *rank.CLAIMS,
+    *invariants.CLAIMS,
+    *matrix_free.CLAIMS,
+    *iterate_bounds.CLAIMS,
+    *compression.CLAIMS,
+    *pool_fisher.CLAIMS,
+    *not_invariant.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "Disproved", "require"]

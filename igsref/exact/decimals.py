@@ -1,0 +1,94 @@
+"""Decimal strings whose ends are rounded outwards: what a certified number is handed on as."""
+
+import decimal
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR
+from fractions import Fraction
+
+from flint import arb
+
+_SPARE_DIGITS = 3
+_FEWEST_DIGITS = 17
+
+
+@dataclass(frozen=True)
+class Decimals:
+    """lower ≤ number ≤ upper, two decimal strings.
+
+    Raises ValueError where they are no numbers in this order.
+    """
+
+    lower: str
+    upper: str
+
+    def __post_init__(self) -> None:
+        try:
+            low, high = self.fractions
+        except ValueError as error:
+            raise ValueError(
+                f"lower and upper must be decimal strings; got {self.lower!r}, {self.upper!r}"
+            ) from error
+        if low > high:
+            raise ValueError(f"lower must not exceed upper; got {self.lower} > {self.upper}")
+
+    @property
+    def fractions(self) -> tuple[Fraction, Fraction]:
+        """Both ends, exactly."""
+        return Fraction(self.lower), Fraction(self.upper)
+
+    @property
+    def digits(self) -> int:
+        """Decimal digits that the ends prove: −log10 of the relative width, rounded down."""
+        low, high = self.fractions
+        size = max(abs(low), abs(high))
+        if low == high:
+            return len(self.lower.replace("-", "").replace(".", "").split("e")[0])
+        return -decimal.Decimal(float((high - low) / size)).adjusted() - 1
+
+    def __float__(self) -> float:
+        low, high = self.fractions
+        return float((low + high) / 2)
+
+    def contains(self, value: Fraction | float) -> bool:
+        """Whether an exact number lies between the ends."""
+        low, high = self.fractions
+        return low <= Fraction(value) <= high
+
+    def __str__(self) -> str:
+        return f"[{self.lower}, {self.upper}]"
+
+    @classmethod
+    def outwards(cls, low: Fraction, high: Fraction) -> "Decimals":
+        """Of two exact numbers, with a few digits more than their distance makes certain."""
+        size = max(abs(low), abs(high))
+        known = _FEWEST_DIGITS
+        if high > low:
+            known = max(1, -_exponent((high - low) / size))
+        places = max(_FEWEST_DIGITS, known + _SPARE_DIGITS)
+        return cls(_rounded(low, places, ROUND_FLOOR), _rounded(high, places, ROUND_CEILING))
+
+
+def enclosed(ball: arb) -> Decimals:
+    """The ends of a ball.
+
+    >>> print(enclosed(arb(1) / 4))
+    [0.25, 0.25]
+    """
+    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()))
+
+
+def _exact(point: arb) -> Fraction:
+    mantissa, exponent = (int(part) for part in point.mid().man_exp())
+    return Fraction(mantissa) * Fraction(2) ** exponent
+
+
+def _exponent(value: Fraction) -> int:
+    """⌊log10 value⌋ to within one, of a positive number of any size."""
+    digits = len(str(value.numerator)) - len(str(value.denominator))
+    return digits
+
+
+def _rounded(value: Fraction, places: int, rounding: str) -> str:
+    context = decimal.Context(prec=places, rounding=rounding, Emin=-(10**9), Emax=10**9)
+    quotient = context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
+    return format(quotient.normalize(context), "").lower()
