@@ -7,11 +7,14 @@ Geometry", NeurIPS 2022.
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
 from igsref.curvature.hessian import hessian
 from igsref.enclosure import Enclosure
+from igsref.exact.decimals import Decimals
+from igsref.exact.rank import RankCertificate
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from igsref.measures.blocks import block_upper_bound
+from igsref.measures.certify import Certified, certify, exact_rank, rank_certificate
 from igsref.measures.compare import Comparison, compare, side_by_side
 from igsref.measures.criteria import Criterion, CriterionWarning, aic, fisher_tic, tic
 from igsref.measures.crossings import Crossings, exact_crossings, first_order_crossings
@@ -59,10 +62,12 @@ __all__ = [
     "AccuracyWarning",
     "Bernoulli",
     "Categorical",
+    "Certified",
     "Comparison",
     "Criterion",
     "CriterionWarning",
     "Crossings",
+    "Decimals",
     "Enclosure",
     "Gaussian",
     "Geometry",
@@ -75,6 +80,7 @@ __all__ = [
     "MonteCarlo",
     "Plan",
     "Problem",
+    "RankCertificate",
     "Result",
     "Spectrum",
     "adaptive_average_case_sharpness",
@@ -86,11 +92,13 @@ __all__ = [
     "asam_sharpness",
     "average_case_sharpness",
     "block_upper_bound",
+    "certify",
     "compare",
     "eigenvalues",
     "empirical_fisher_rao_norm",
     "exact_crossings",
     "exact_igs",
+    "exact_rank",
     "expected_igs",
     "first_order_crossings",
     "fisher",
@@ -116,6 +124,7 @@ __all__ = [
     "plan",
     "rangamani_norm",
     "rangamani_trace",
+    "rank_certificate",
     "relative_flatness",
     "reparametrize",
     "sam_sharpness",

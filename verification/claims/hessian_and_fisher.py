@@ -76,11 +76,11 @@ DIFFERENCE = Claim(
     status="proved",
     means="symbolic identity",
     argument=(
-        "l = log Σ_c exp f_c − Σ_c q_c f_c has ∂l/∂f = p − q, as Σ q_c = 1, and ∂²l/∂f² = Λ. Chain rule: "
-        "∂²l/∂θ_j∂θ_k = (∂f/∂θ_j)ᵀΛ(∂f/∂θ_k) + Σ_c (p_c − q_c) ∂²f_c/∂θ_j∂θ_k, for every network "
-        "that is twice differentiable; the mean over samples is the claim, and q = e_y the case of a "
-        "hard label. An entry involves two parameters, so the check takes unknown functions "
-        "f_c(a, b), differentiates the loss twice, replaces exp f_c by free symbols and "
+        "l = log Σ_c exp f_c − Σ_c q_c f_c has ∂l/∂f = p − q, as Σ q_c = 1, and ∂²l/∂f² = Λ. Chain "
+        "rule: ∂²l/∂θ_j∂θ_k = (∂f/∂θ_j)ᵀΛ(∂f/∂θ_k) + Σ_c (p_c − q_c) ∂²f_c/∂θ_j∂θ_k, for every "
+        "network that is twice differentiable; the mean over samples is the claim, and q = e_y the "
+        "case of a hard label. An entry involves two parameters, so the check takes unknown "
+        "functions f_c(a, b), differentiates the loss twice, replaces exp f_c by free symbols and "
         "expands."
     ),
     check=check_difference,
@@ -125,16 +125,16 @@ def check_equality(curvature: int = 0, chance: str = "model", q: str = "model") 
 EQUALITY = Claim(
     name="hessian-equals-fisher",
     source="section 2",
-    statement="H = F if logits are linear in θ, if p_i = q_i, and in the mean over labels y_i ∼ p_i",
+    statement="H = F if logits are linear in θ, if p_i = q_i, and in the mean over labels y ∼ p",
     status="proved",
     means="symbolic identity",
     argument=(
         "In hessian-minus-fisher every term vanishes if ∇²f_ic = 0, for any labels and at every θ "
-        "(softmax regression, a last layer alone), or if p_ic = q_ic; and E_{y∼p}[p − e_y] = 0 "
-        "at each input. p = q at each input means that the model is true there: with label noise it "
-        "takes many labels of one input, or soft ones. It is not what a hard label reaches: "
-        "p = e_y only in the limit of infinite logits, where F vanishes too. The check runs the "
-        "three cases with the same differentiation."
+        "(softmax regression, a last layer alone), or if p_ic = q_ic; and E_{y∼p}[p − e_y] = 0 at "
+        "each input. p = q at each input means that the model is true there: with label noise it "
+        "takes many labels of one input, or soft ones. It is not what a hard label reaches: p = "
+        "e_y only in the limit of infinite logits, where F vanishes too. The check runs the three "
+        "cases with the same differentiation."
     ),
     check=check_equality,
     mutations={
@@ -177,12 +177,13 @@ AFTER_TRAINING = Claim(
     status="refuted",
     means="exact rational computation",
     argument=(
-        "By hessian-minus-fisher the difference is residuals times the curvature of the logits. At a "
-        "minimum Σ_i (p_i − q_i)ᵀJ_i = 0, which does not make Σ_i Σ_c (p_ic − q_ic)∇²f_ic vanish: if the "
-        "labels cannot be fitted, residuals stay, however long the training. If they can, "
-        "H − F → 0 (hessian-fisher-bound), but F → 0 at the same rate, and the quotient "
+        "By hessian-minus-fisher the difference is residuals times the curvature of the logits. At "
+        "a minimum Σ_i (p_i − q_i)ᵀJ_i = 0, which does not make Σ_i Σ_c (p_ic − q_ic)∇²f_ic "
+        "vanish: if the labels cannot be fitted, residuals stay, however long the training. If "
+        "they can, H − F → 0 (hessian-fisher-bound), but F → 0 at the same rate, and the quotient "
         "need not tend to 1. What is true: equality in the three cases of hessian-equals-fisher, "
-        "and of the diagonals in relu-diagonals-agree. The check has exact numbers for both failures."
+        "and of the diagonals in relu-diagonals-agree. The check has exact numbers for both "
+        "failures."
     ),
     check=check_after_training,
     mutations={
@@ -190,10 +191,10 @@ AFTER_TRAINING = Claim(
         "logit linear in θ": {"exponent": 0},
     },
     counterexample=(
-        "One weight, one softplus unit: f(x) = log(1 + e^{θx}), Bernoulli likelihood with p = σ(f), "
-        "at θ = log 2, ten samples at x = 1 and ten at x = −1, nine of each ten labelled 1. "
-        "The gradient is exactly 0, H = 1/200 > 0 and F = 11/200: F = 11 H at a minimum. "
-        "Without noise: f = log θ, y = 1; then H/F = (1 + p)/p → 2 as θ → ∞ and the loss → 0."
+        "One weight, one softplus unit: f(x) = log(1 + e^{θx}), Bernoulli likelihood with p = "
+        "σ(f), at θ = log 2, ten samples at x = 1 and ten at x = −1, nine of each ten labelled 1. "
+        "The gradient is exactly 0, H = 1/200 > 0 and F = 11/200: F = 11 H at a minimum. Without "
+        "noise: f = log θ, y = 1; then H/F = (1 + p)/p → 2 as θ → ∞ and the loss → 0."
     ),
 )
 
@@ -221,12 +222,12 @@ BOUND = Claim(
     status="proved",
     means="symbolic identity",
     argument=(
-        "‖H − F‖ ≤ (1/N) Σ_i Σ_c |p_ic − e_yc| max_c ‖∇²f_ic‖ by the triangle inequality, and "
-        "Σ_c |p_c − e_yc| = 1 − p_y + Σ_{c≠y} p_c = 2(1 − p_y) ≤ 2l: −log p − (1 − p) is 0 at 1 and has "
-        "the derivative −(1 − p)/p < 0 on (0, 1). So where the curvature of the logits stays "
-        "bounded and the training loss tends to 0, so does H − F. This is absolute: "
-        "F is of the order of 1 − p_y as well. With f = (h, −h) both sides have the quotient 1 in "
-        "the limit p_y → 1. The check runs both steps and the limit."
+        "‖H − F‖ ≤ (1/N) Σ_i Σ_c |p_ic − e_yc| max_c ‖∇²f_ic‖ by the triangle inequality, and Σ_c "
+        "|p_c − e_yc| = 1 − p_y + Σ_{c≠y} p_c = 2(1 − p_y) ≤ 2l: −log p − (1 − p) is 0 at 1 and "
+        "has the derivative −(1 − p)/p < 0 on (0, 1). So where the curvature of the logits stays "
+        "bounded and the training loss tends to 0, so does H − F. This is absolute: F is of the "
+        "order of 1 − p_y as well. With f = (h, −h) both sides have the quotient 1 in the limit "
+        "p_y → 1. The check runs both steps and the limit."
     ),
     check=check_bound,
     mutations={"1 for 2": {"factor": 1}, "4 for 2": {"factor": 4}},
@@ -282,11 +283,12 @@ RELU = Claim(
     argument=(
         "Off the kinks every activation is z ↦ s z with a slope s that is constant nearby. The "
         "output of one linear layer is affine in each of its parameters, and everything above is "
-        "then an affine function of that output: f_c is affine in each single parameter, ∂²f_c/∂θ_j² = "
-        "0, and the diagonal of H − F = (1/N) Σ (p − q) ∇²f vanishes. (Convolutions and max pooling keep "
-        "this: one layer's uses of a weight add up. Weights tied across layers, normalisation by "
-        "the batch and smooth activations do not.) Off the diagonal H and F differ in general. The check "
-        "differentiates a 2-2-2-2 network with symbols for weights, biases, inputs and slopes."
+        "then an affine function of that output: f_c is affine in each single parameter, "
+        "∂²f_c/∂θ_j² = 0, and the diagonal of H − F = (1/N) Σ (p − q) ∇²f vanishes. (Convolutions "
+        "and max pooling keep this: one layer's uses of a weight add up. Weights tied across "
+        "layers, normalisation by the batch and smooth activations do not.) Off the diagonal H and "
+        "F differ in general. The check differentiates a 2-2-2-2 network with symbols for weights, "
+        "biases, inputs and slopes."
     ),
     check=check_relu,
     mutations={

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import random
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -63,17 +62,18 @@ MEAN = Claim(
     name="gap-of-a-mean-is-tic",
     source="(8), (9)",
     statement=(
-        "Square loss ½(y − θ)², θ̂ the mean: E[test − training loss] = σ²/N = Tr(H⁻¹C)/N for every N; "
-        "AIC's m/N only if σ² = 1"
+        "Square loss ½(y − θ)², θ̂ the mean: E[test − training loss] = σ²/N = Tr(H⁻¹C)/N for every "
+        "N; AIC's m/N only if σ² = 1"
     ),
     status="proved",
     means="exact rational computation",
     argument=(
         "E test = ½σ² + ½E(θ̂ − μ)² = ½σ²(1 + 1/N) and E training = ½σ²(1 − 1/N), whatever the "
-        "distribution of y: the gap is σ²/N, one half above and one half below the best loss. H = 1 and, at "
-        "θ* = μ, C = E g² = σ². This fixes sign and 1/N without an expansion: positive, added to the "
-        "training loss, no factor ½ or 2. (C at θ̂ is smaller by (N − 1)/N in the mean, which is in the "
-        "remainder.) The check sums over every data set of a three-valued y in exact rationals."
+        "distribution of y: the gap is σ²/N, one half above and one half below the best loss. H = "
+        "1 and, at θ* = μ, C = E g² = σ². This fixes sign and 1/N without an expansion: positive, "
+        "added to the training loss, no factor ½ or 2. (C at θ̂ is smaller by (N − 1)/N in the "
+        "mean, which is in the remainder.) The check sums over every data set of a three-valued y "
+        "in exact rationals."
     ),
     check=check_mean,
     mutations={
@@ -85,6 +85,7 @@ MEAN = Claim(
 # A coin: the limit N → ∞ for a categorical model.
 
 COIN = fmpq(3, 10)
+ZERO, ONE = fmpq(0), fmpq(1)
 SIZES = (50, 200, 800)
 COIN_BITS = 200
 
@@ -106,7 +107,7 @@ def no_fit(samples: int, heads: fmpq) -> fmpq:
     return heads**samples + (1 - heads) ** samples
 
 
-def check_coin(factor: fmpq = fmpq(1), heads: fmpq = COIN) -> str:
+def check_coin(factor: fmpq = ONE, heads: fmpq = COIN) -> str:
     """N × gap − 1 shrinks like 1/N: by about 4 where N is four times as large."""
     errors = []
     for samples in SIZES:
@@ -123,18 +124,19 @@ def check_coin(factor: fmpq = fmpq(1), heads: fmpq = COIN) -> str:
 COIN_CLAIM = Claim(
     name="gap-is-tic-in-the-limit",
     source="(8), (9)",
-    statement="E[test loss − training loss] = (1/N) Tr(H⁻¹C) + o(1/N) at the minimum of the training loss",
+    statement="E[test − training loss] = (1/N) Tr(H⁻¹C) + o(1/N) at the minimum of the latter",
     status="proved with a correction",
     means="interval enclosure",
     argument=(
-        "At a regular minimum θ* of the test loss L, H ≻ 0: θ̂ − θ* = −H⁻¹ḡ + O(1/N), ḡ the training "
-        "gradient at θ*, of mean 0 and covariance C/N. Expanding about either point, L(θ̂) − L(θ*) and "
-        "L_N(θ*) − L_N(θ̂) are both ½ḡH⁻¹ḡᵀ + O(N^−3/2), and L(θ*) − L_N(θ*) has mean 0: the gap is ḡH⁻¹ḡᵀ, "
-        "with mean Tr(H⁻¹C)/N. The correction: this is the mean of the limiting distribution of N × gap. The "
-        "expectation at finite N is +∞ in every softmax model in which data sets without a finite fit "
-        "have a positive chance (of a coin, N equal throws: p̂ = 0 or 1), so it has to be read conditionally "
-        "on a fit near θ*; that chance falls exponentially in N. The check sums over all outcomes of "
-        "N throws of a coin in balls, given a finite fit: N × gap → 1 = Tr(H⁻¹C)."
+        "At a regular minimum θ* of the test loss L, H ≻ 0: θ̂ − θ* = −H⁻¹ḡ + O(1/N), ḡ the "
+        "training gradient at θ*, of mean 0 and covariance C/N. Expanding about either point, "
+        "L(θ̂) − L(θ*) and L_N(θ*) − L_N(θ̂) are both ½ḡH⁻¹ḡᵀ + O(N^−3/2), and L(θ*) − L_N(θ*) has "
+        "mean 0: the gap is ḡH⁻¹ḡᵀ, with mean Tr(H⁻¹C)/N. The correction: this is the mean of the "
+        "limiting distribution of N × gap. The expectation at finite N is +∞ in every softmax "
+        "model in which data sets without a finite fit have a positive chance (of a coin, N equal "
+        "throws: p̂ = 0 or 1), so it has to be read conditionally on a fit near θ*; that chance "
+        "falls exponentially in N. The check sums over all outcomes of N throws of a coin in "
+        "balls, given a finite fit: N × gap → 1 = Tr(H⁻¹C)."
     ),
     check=check_coin,
     mutations={
@@ -161,7 +163,7 @@ def expected_covariance(pool: Pool, from_model: bool) -> fmpq_mat:
     return total(parts) / len(pool)
 
 
-def check_aic(from_model: bool = True, offset: fmpq = fmpq(0)) -> str:
+def check_aic(from_model: bool = True, offset: fmpq = ZERO) -> str:
     """C = F in random pools, and C = H = F of the softplus unit where it is true."""
     traces = []
     for parameters, rank in ((3, 3), (5, 3)):
@@ -174,7 +176,11 @@ def check_aic(from_model: bool = True, offset: fmpq = fmpq(0)) -> str:
     unit = SoftplusUnit(true)
     require(unit.gradient() == 0, "gradient 0 at the truth")
     require(unit.covariance() == unit.fisher() == unit.hessian(), "C = F = H")
-    return f"Tr F⁺C = rank F: {', '.join(traces)} parameters; softplus unit C = F = H = {unit.fisher()}"
+    seen = ", ".join(sorted(set(traces)))
+    return (
+        f"{len(traces)} pools: Tr F⁺C = rank F = {seen} parameters; softplus unit C = F = H = "
+        f"{unit.fisher()}"
+    )
 
 
 AIC = Claim(
@@ -184,12 +190,12 @@ AIC = Claim(
     status="proved",
     means="exact rational computation",
     argument=(
-        "True at θ: labels of x are drawn from p(x). Then E[gᵀg | x] = Jᵀ E[(p − e_y)(p − e_y)ᵀ] J = JᵀΛJ, so "
-        "C = F, and E[p − e_y | x] = 0 makes the second term of H vanish (hessian-equals-fisher), so H = F "
-        "and ḡ = 0. Hence Tr(H⁻¹C) = Tr I = m. If parameters are redundant, H = F is singular and "
-        "Tr(F⁺C) = rank F < m is the number that counts. At a fit to N samples this holds up to O(N^−½). "
-        "The check sums over labels in exact rational pools, F regular and singular, and in a network with "
-        "curved logits."
+        "True at θ: labels of x are drawn from p(x). Then E[gᵀg | x] = Jᵀ E[(p − e_y)(p − e_y)ᵀ] J "
+        "= JᵀΛJ, so C = F, and E[p − e_y | x] = 0 makes the second term of H vanish "
+        "(hessian-equals-fisher), so H = F and ḡ = 0. Hence Tr(H⁻¹C) = Tr I = m. If parameters are "
+        "redundant, H = F is singular and Tr(F⁺C) = rank F < m is the number that counts. At a fit "
+        "to N samples this holds up to O(N^−½). The check sums over labels in exact rational "
+        "pools, F regular and singular, and in a network with curved logits."
     ),
     check=check_aic,
     mutations={
@@ -199,6 +205,8 @@ AIC = Claim(
 )
 
 # IGS/N.
+
+NOISY = fmpq(9, 10)
 
 
 def linear_logit(ones: Sequence[fmpq]) -> tuple[fmpq, fmpq, fmpq]:
@@ -212,7 +220,7 @@ def linear_logit(ones: Sequence[fmpq]) -> tuple[fmpq, fmpq, fmpq]:
     return gradient, F, C
 
 
-def check_igs(metric: str = "fisher", ones: fmpq = fmpq(9, 10)) -> str:
+def check_igs(metric: str = "fisher", ones: fmpq = NOISY) -> str:
     """IGS = Tr F⁺C in pools; two false models at their minimum, H = F in one of them."""
     for pool in random_pools(4, seed=5):
         F = pseudo_inverse(fisher(pool)) if metric == "fisher" else pseudo_inverse(covariance(pool))
@@ -237,12 +245,12 @@ IGS = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument=(
-        "IGS = (1/N) Σ g_i F⁺ g_iᵀ = Tr(F⁺ (1/N) Σ g_iᵀg_i) = Tr(F⁺C). For H, F ≻ 0, Tr(F⁻¹C) = Tr(H⁻¹C) for all "
-        "C ⪰ 0 exactly if F⁻¹ = H⁻¹. The correction: 'IGS/N is TIC' needs H = F, and "
-        "training does not give it (hessian-is-fisher-after-training). With linear logits it "
-        "holds for false models too, where AIC fails. The check has both cases in exact numbers, at "
-        "minima: p = σ(θx) with θ = log 2 at x = 1, 2, shares of ones 9/10 and 41/60, where TIC and IGS/N "
-        "agree and are not 1/N; and the softplus unit with 9/10 at both, where H = F/11."
+        "IGS = (1/N) Σ g_i F⁺ g_iᵀ = Tr(F⁺ (1/N) Σ g_iᵀg_i) = Tr(F⁺C). For H, F ≻ 0, Tr(F⁻¹C) = "
+        "Tr(H⁻¹C) for all C ⪰ 0 exactly if F⁻¹ = H⁻¹. The correction: 'IGS/N is TIC' needs H = F, "
+        "and training does not give it (hessian-is-fisher-after-training). With linear logits it "
+        "holds for false models too, where AIC fails. The check has both cases in exact numbers, "
+        "at minima: p = σ(θx) with θ = log 2 at x = 1, 2, shares of ones 9/10 and 41/60, where TIC "
+        "and IGS/N agree and are not 1/N; and the softplus unit with 9/10 at both, where H = F/11."
     ),
     check=check_igs,
     mutations={
@@ -280,17 +288,18 @@ def check_simulation(criterion: str = "TIC", factor: float = 1.0, datasets: int 
 SIMULATION = Claim(
     name="tic-by-simulation",
     source="(8), (9)",
-    statement="N × E[gap] = Tr(H⁻¹C) at θ*, in two true models and three false ones with m = 2 or 3",
+    statement="N × E[gap] = Tr(H⁻¹C) at θ*, in two true and three false models with m = 2 or 3",
     status="proved with a correction",
     means="simulation",
     argument=(
-        "The proof, and the correction, is gap-is-tic-in-the-limit; this is its measurement where fits have no closed form: "
-        "logistic regression and a hidden unit that are true, a false link, noise of variance "
-        "2 for a model of variance 1, and exponential regression with a false mean, where H ≠ F. "
-        "Each data set is fitted by Newton's method to a gradient of 1e-12. Test losses and Tr(H⁻¹C) at "
-        "θ* are sums over a finite distribution, so that the only error is that of the mean over data sets; "
-        "L(θ*) − L_N(θ*), of mean 0, is subtracted as control variate. The check wants 4 standard "
-        "errors in each model; 4,000 data sets tell F in the place of H (1.003 for 0.887) apart too."
+        "The proof, and the correction, is gap-is-tic-in-the-limit; this is its measurement where "
+        "fits have no closed form: logistic regression and a hidden unit that are true, a false "
+        "link, noise of variance 2 for a model of variance 1, and exponential regression with a "
+        "false mean, where H ≠ F. Each data set is fitted by Newton's method to a gradient of "
+        "1e-12. Test losses and Tr(H⁻¹C) at θ* are sums over a finite distribution, so that the "
+        "only error is that of the mean over data sets; L(θ*) − L_N(θ*), of mean 0, is subtracted "
+        "as control variate. The check wants 4 standard errors in each model; 4,000 data sets tell "
+        "F in the place of H (1.003 for 0.887) apart too."
     ),
     check=check_simulation,
     mutations={

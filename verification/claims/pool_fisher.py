@@ -277,9 +277,9 @@ FOREIGN = Claim(
     means="exact rational computation",
     argument="g F⁺ gᵀ = max_x {2g·x − xᵀFx} only for g in the row span of A, where it is "
     "invariant; outside of it that maximum is infinite, and F⁺ drops the part of g that is "
-    "orthogonal to the span in the coordinates of the day. Test gradients and TIC with F are of this "
-    "kind: the part outside has to be reported. A gradient on another input that lies in the span is harmless. "
-    "The check computes both values exactly.",
+    "orthogonal to the span in the coordinates of the day. Test gradients and TIC with F are of "
+    "this kind: the part outside has to be reported. A gradient on another input that lies in the "
+    "span is harmless. The check computes both values exactly.",
     check=check_foreign_gradient,
     mutations={
         "a test input in the span of the pool": {"test_input": (3, 0)},

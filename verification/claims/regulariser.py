@@ -66,6 +66,12 @@ class SmallNetwork:
         mixed = sum((p - y) * self.kappa * x for p, y, x in terms) / len(self.inputs)
         return self.fisher() + sympy.Matrix([[0, mixed], [mixed, 0]])
 
+    def step(self) -> sympy.Matrix:
+        """F⁻¹gᵀ."""
+        F = self.fisher()
+        solution = F.adjugate() * self.gradient() / F.det()
+        return column(sympy.cancel(entry) for entry in solution)
+
     def along(self, direction: sympy.Matrix, rho: sympy.Symbol, offset: sympy.Matrix) -> sympy.Expr:
         """L at θ + offset + ρ·direction, as a function of ρ and of symbols in the offset."""
         v, w = (
@@ -109,12 +115,12 @@ EXPANSION = Claim(
     status="proved",
     means="symbolic identity",
     argument=(
-        "Taylor along the line: φ(ρ) = L(θ + ρd) has φ'(0) = g·d and φ''(0) = dᵀHd, here with d = F⁺gᵀ, for every "
-        "loss that is three times differentiable near θ (a ReLU network: up to the first kink). So the "
-        "perturbed loss is the penalised one up to ρ², and the leading error is ½ρ² gF⁺HF⁺gᵀ, with the Hessian and "
-        "not F; where H = F it is ½ρ² gF⁺gᵀ, and then relative to the penalty it is ρ/2. The check differentiates "
-        "the loss of a small network with a hidden unit, exp f_i as free symbols, for every d and for "
-        "d = F⁻¹g."
+        "Taylor along the line: φ(ρ) = L(θ + ρd) has φ'(0) = g·d and φ''(0) = dᵀHd, here with d = "
+        "F⁺gᵀ, for every loss that is three times differentiable near θ (a ReLU network: up to the "
+        "first kink). So the perturbed loss is the penalised one up to ρ², and the leading error "
+        "is ½ρ² gF⁺HF⁺gᵀ, with the Hessian and not F; where H = F it is ½ρ² gF⁺gᵀ, and then "
+        "relative to the penalty it is ρ/2. The check differentiates the loss of a small network "
+        "with a hidden unit, exp f_i as free symbols, for every d and for d = F⁻¹g."
     ),
     check=check_expansion,
     mutations={
@@ -172,13 +178,14 @@ WHICH = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument=(
-        "IGS is a mean over samples of g_iF⁺g_iᵀ. The correction is which g makes the step (perturbed-loss-expansion "
-        "for each): one step per sample, (1/N) Σ l_i(θ + ρF⁺g_iᵀ) = L + ρ·IGS + O(ρ²); one "
-        "step with the full-batch gradient, L + ρ·G, G = ḡF⁺ḡᵀ; one step per mini-batch of size b and its own "
-        "loss, in the mean L + ρ·IGS_b, equation (7), = L + ρ(IGS/b + (1 − 1/b)G) for independent draws and F held "
-        "fixed. IGS − G = (1/N) Σ (g_i − ḡ)F⁺(g_i − ḡ)ᵀ ≥ 0. At a stationary point ḡ = 0, so G = 0 and the full-batch form "
-        "penalises nothing, however large IGS is. The check has the coefficients in exact pools, over "
-        "all mini-batches, and two samples of one input with both labels: ḡ = 0, IGS = 1."
+        "IGS is a mean over samples of g_iF⁺g_iᵀ. The correction is which g makes the step "
+        "(perturbed-loss-expansion for each): one step per sample, (1/N) Σ l_i(θ + ρF⁺g_iᵀ) = L + "
+        "ρ·IGS + O(ρ²); one step with the full-batch gradient, L + ρ·G, G = ḡF⁺ḡᵀ; one step per "
+        "mini-batch of size b and its own loss, in the mean L + ρ·IGS_b, equation (7), = L + "
+        "ρ(IGS/b + (1 − 1/b)G) for independent draws and F held fixed. IGS − G = (1/N) Σ (g_i − "
+        "ḡ)F⁺(g_i − ḡ)ᵀ ≥ 0. At a stationary point ḡ = 0, so G = 0 and the full-batch form "
+        "penalises nothing, however large IGS is. The check has the coefficients in exact pools, "
+        "over all mini-batches, and two samples of one input with both labels: ḡ = 0, IGS = 1."
     ),
     check=check_which_sharpness,
     mutations={
@@ -214,18 +221,19 @@ FIXED = Claim(
     name="gradient-with-fixed-step",
     source="(13)",
     statement=(
-        "∇_θ L(θ + δ) with δ = ρF⁺gᵀ held fixed is g + ρHF⁺gᵀ + O(ρ²); where H = F this is (1 + ρ)g: "
-        "a change of learning rate"
+        "∇_θ L(θ + δ) with δ = ρF⁺gᵀ held fixed is g + ρHF⁺gᵀ + O(ρ²); where H = F this is (1 + "
+        "ρ)g: a change of learning rate"
     ),
     status="proved",
     means="symbolic identity",
     argument=(
-        "With δ fixed the gradient is ∇L at θ + δ, that is gᵀ + Hδ + O(ρ²). If H = F, HF⁺gᵀ = FF⁺gᵀ = gᵀ, since g lies in range "
-        "F, singular or not: the first-order effect of (13) is the factor 1 + ρ on the learning rate and no "
-        "change of direction. H = F is the premise under which the sharpness was derived from TIC. What "
-        "(13) does regularise comes from H ≠ F, from approximations of F⁺ (damping, EKFAC) and "
-        "from higher orders of ρ. The check differentiates a small network's loss, curved and with linear "
-        "logits (where H = F exactly), exp f_i as free symbols, and has FF⁺g = g in singular pools."
+        "With δ fixed the gradient is ∇L at θ + δ, that is gᵀ + Hδ + O(ρ²). If H = F, HF⁺gᵀ = "
+        "FF⁺gᵀ = gᵀ, since g lies in range F, singular or not: the first-order effect of (13) is "
+        "the factor 1 + ρ on the learning rate and no change of direction. H = F is the premise "
+        "under which the sharpness was derived from TIC. What (13) does regularise comes from H ≠ "
+        "F, from approximations of F⁺ (damping, EKFAC) and from higher orders of ρ. The check "
+        "differentiates a small network's loss, curved and with linear logits (where H = F "
+        "exactly), exp f_i as free symbols, and has FF⁺g = g in singular pools."
     ),
     check=check_fixed_step,
     mutations={
@@ -251,28 +259,29 @@ def check_both_gradients(fisher_varies: int = 1) -> str:
     zeros += require_zero([ratio - (1 + 1 / e)], "∇IGS / HF⁻¹g − 1/p")
     at_half = ratio.subs(e, 1)
     require(at_half != 1, "they differ at p = ½")
-    return f"{zeros} rational functions, all 0; ∇(gF⁻¹g) = {at_half} × HF⁻¹g at p = 1/2, 1/p × in general"
+    return f"{zeros} rational functions, all 0; ∇(gF⁻¹g) = HF⁻¹g/p, {at_half} × HF⁻¹g at p = 1/2"
 
 
 BOTH = Claim(
     name="gradients-of-12-and-13-agree",
     source="(12), (13)",
-    statement="To first order in ρ the gradient of (13) with δ held fixed is that of the penalised loss (12)",
+    statement="To first order in ρ the gradient of (13), δ held fixed, is that of the loss (12)",
     status="refuted",
     means="symbolic identity",
     argument=(
         "Values agree to first order, gradients do not: F and g in δ depend on θ. For F ≻ 0, "
-        "∂_j(gF⁻¹gᵀ) = 2(HF⁻¹gᵀ)_j − gF⁻¹(∂_jF)F⁻¹gᵀ, of which (13) has (HF⁻¹gᵀ)_j: half of the first term, and "
-        "nothing of the second, the change of the metric. Where H = F the gradient of (13) is parallel to g, "
-        "and that of (12) is 2g minus a term that need not be. (F singular of constant rank: the same with F⁺.) "
-        "The check differentiates the smallest model twice, and compares."
+        "∂_j(gF⁻¹gᵀ) = 2(HF⁻¹gᵀ)_j − gF⁻¹(∂_jF)F⁻¹gᵀ, of which (13) has (HF⁻¹gᵀ)_j: half of the "
+        "first term, and nothing of the second, the change of the metric. Where H = F the gradient "
+        "of (13) is parallel to g, and that of (12) is 2g minus a term that need not be. (F "
+        "singular of constant rank: the same with F⁺.) The check differentiates the smallest model "
+        "twice, and compares."
     ),
     check=check_both_gradients,
     mutations={"metric held fixed": {"fisher_varies": 0}},
     counterexample=(
-        "One sample with label 1 and one weight, f = θ, p = σ(θ): H = F = p(1 − p), IGS = (1 − p)/p = e^{−θ}. "
-        "(12) adds −ρ(1 − p)/p to the gradient and (13) adds −ρ(1 − p), smaller by the factor p: at "
-        "θ = 0, −ρ against −ρ/2."
+        "One sample with label 1 and one weight, f = θ, p = σ(θ): H = F = p(1 − p), IGS = (1 − "
+        "p)/p = e^{−θ}. (12) adds −ρ(1 − p)/p to the gradient and (13) adds −ρ(1 − p), smaller by "
+        "the factor p: at θ = 0, −ρ against −ρ/2."
     ),
 )
 

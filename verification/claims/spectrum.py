@@ -1,7 +1,4 @@
-"""Appendix A and Figure 1: the outliers of F, what stands beside them, and what IGS makes of it.
-
-The last claim looks at a trained network, whose spectrum `trained_spectrum` encloses in balls.
-"""
+"""Appendix A: the outliers of F, how many they are and where, and what stands beside them."""
 
 import math
 import random
@@ -14,19 +11,13 @@ from verification.claims.claim import Claim, require
 from verification.claims.exact_geometry import (
     Pool,
     fisher,
-    form,
     random_matrix,
-    random_pools,
-    random_simplex,
     rational,
-    residual,
     row,
     stacked,
-    trace,
 )
 from verification.claims.linear_algebra import total
 from verification.claims.normal_form import column, require_zero
-from verification.claims.trained_spectrum import SAMPLES, WIDTHS, slack, trained_spectrum
 
 EIGENVALUE_BITS = 300
 
@@ -64,20 +55,20 @@ DECOMPOSITION = Claim(
     name="appendix-a-decomposition",
     source="Appendix A",
     statement=(
-        "p_c = ε_i for all c ≠ y_i ⟹ F = (1/N) Σ_i [ε_i p_y/(C−1) s_iᵀs_i + ε_i Σ_{c≠y} "
-        "(d_ic − s_i/(C−1))ᵀ(d_ic − s_i/(C−1))], d_ic = J_ic − J_iy, s_i = Σ_c d_ic"
+        "p_c = ε_i for all c ≠ y_i ⟹ F = (1/N) Σ_i [ε_i p_y/(C−1) s_iᵀs_i + ε_i Σ_{c≠y} (d_ic − "
+        "s_i/(C−1))ᵀ(d_ic − s_i/(C−1))], d_ic = J_ic − J_iy, s_i = Σ_c d_ic"
     ),
     status="proved",
     means="symbolic identity",
     argument=(
-        "Λ1 = 0, so JᵀΛJ depends on the differences alone: JᵀΛJ = Σ_{c≠y} p_c d_cᵀd_c − "
-        "(Σ_{c≠y} p_c d_c)ᵀ(Σ_{c≠y} p_c d_c) = ε Σ_{c≠y} d_cᵀd_c − ε² sᵀs. About their mean, "
-        "Σ d_cᵀd_c = Σ (d_c − s/(C−1))ᵀ(·) + sᵀs/(C−1), and ε/(C−1) − ε² = ε p_y/(C−1) since "
-        "p_y = 1 − (C−1)ε. In other words Λ has the eigenvalue C ε p_y, against the label, and ε, "
-        "C − 2 times, among the wrong classes: of the two terms the first outweighs the second, "
-        "per unit of length in the logits, only where p_y > 1/C. ε may differ between samples; that "
-        "predictions are balanced may not be dropped. The check expands both sides in a direction u "
-        "as polynomials in ε and z = J u, which is the identity for every J, and the eigenvectors."
+        "Λ1 = 0, so JᵀΛJ depends on the differences alone: JᵀΛJ = Σ_{c≠y} p_c d_cᵀd_c − (Σ_{c≠y} "
+        "p_c d_c)ᵀ(Σ_{c≠y} p_c d_c) = ε Σ_{c≠y} d_cᵀd_c − ε² sᵀs. About their mean, Σ d_cᵀd_c = Σ "
+        "(d_c − s/(C−1))ᵀ(·) + sᵀs/(C−1), and ε/(C−1) − ε² = ε p_y/(C−1) since p_y = 1 − (C−1)ε. "
+        "In other words Λ has the eigenvalue C ε p_y, against the label, and ε, C − 2 times, among "
+        "the wrong classes: of the two terms the first outweighs the second, per unit of length in "
+        "the logits, only where p_y > 1/C. ε may differ between samples; that predictions are "
+        "balanced may not be dropped. The check expands both sides in a direction u as polynomials "
+        "in ε and z = J u, which is the identity for every J, and the eigenvectors."
     ),
     check=check_decomposition,
     mutations={
@@ -156,19 +147,20 @@ THREE_LEVELS = Claim(
     name="appendix-a-three-levels",
     source="Appendix A",
     statement=(
-        "Balanced predictions: F = outliers (rank ≤ C) + secondary (rank ≤ C(C−2)) + bulk, the bulk "
-        "being the covariance within classes of √(ε p_y/(C−1)) s and √ε (d_c − s/(C−1))"
+        "Balanced predictions: F = outliers (rank ≤ C) + secondary (rank ≤ C(C−2)) + bulk, the "
+        "bulk being the covariance within classes of √(ε p_y/(C−1)) s and √ε (d_c − s/(C−1))"
     ),
     status="proved",
     means="exact rational computation",
     argument=(
         "By the decomposition, N F is a sum of outer products of the rows √(ε_i p_y/(C−1)) s_i and "
-        "√ε_i (d_ic − s_i/(C−1)). Within each class k, Σ_i rᵢᵀrᵢ = N_k r̄ᵀr̄ + Σ_i (rᵢ − r̄)ᵀ(rᵢ − r̄) for "
-        "each kind of row. The C means of the first kind span at most C dimensions; of the second there are "
-        "C(C−1), and the C−1 of one class sum to 0, which leaves C(C−2). All three parts are positive "
-        "semidefinite; the bulk, without which rank F ≤ C(C−1), is 0 exactly if J and p, up to what these "
-        "rows see, depend on the class alone. The class means are those of the *weighted* rows. The check "
-        "takes probabilities with rational roots and random rational J, where the ranks are attained."
+        "√ε_i (d_ic − s_i/(C−1)). Within each class k, Σ_i rᵢᵀrᵢ = N_k r̄ᵀr̄ + Σ_i (rᵢ − r̄)ᵀ(rᵢ − "
+        "r̄) for each kind of row. The C means of the first kind span at most C dimensions; of the "
+        "second there are C(C−1), and the C−1 of one class sum to 0, which leaves C(C−2). All "
+        "three parts are positive semidefinite; the bulk, without which rank F ≤ C(C−1), is 0 "
+        "exactly if J and p, up to what these rows see, depend on the class alone. The class means "
+        "are those of the *weighted* rows. The check takes probabilities with rational roots and "
+        "random rational J, where the ranks are attained."
     ),
     check=check_three_levels,
     mutations={
@@ -231,13 +223,13 @@ NUMBER = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument=(
-        "The outlying part is Σ_k w_k s̄_kᵀs̄_k, a sum of C rank-one terms, and of rank C for class-wise "
-        "J in general position. If J is the same for every class, s̄_k = Σ_c J_c − C J_k, hence "
-        "Σ_k s̄_k = 0 and C − 1 remain. The correction: in that case all of d_ic lie in the span of the "
-        "C − 1 differences J_c − J_0, so that F = Jᵀ(mean Λ)J has rank ≤ C − 1 altogether: C(C−2) "
-        "secondary eigenvalues beside C − 1 outliers do not occur in this limit. They need J to depend "
-        "on the class, and then there are C outliers. The check has both cases, one sample a class, in "
-        "rationals."
+        "The outlying part is Σ_k w_k s̄_kᵀs̄_k, a sum of C rank-one terms, and of rank C for "
+        "class-wise J in general position. If J is the same for every class, s̄_k = Σ_c J_c − C "
+        "J_k, hence Σ_k s̄_k = 0 and C − 1 remain. The correction: in that case all of d_ic lie in "
+        "the span of the C − 1 differences J_c − J_0, so that F = Jᵀ(mean Λ)J has rank ≤ C − 1 "
+        "altogether: C(C−2) secondary eigenvalues beside C − 1 outliers do not occur in this "
+        "limit. They need J to depend on the class, and then there are C outliers. The check has "
+        "both cases, one sample a class, in rationals."
     ),
     check=check_number,
     mutations={
@@ -288,7 +280,7 @@ def check_values(orthogonal: bool = True, dropped: int = 1) -> str:
         "F has the eigenvalues of both parts",
     )
     F, outlying, secondary, gram = class_constant(general, roots)
-    require(F == outlying + secondary, "F is the sum of both parts")
+    require(outlying + secondary == F, "F is the sum of both parts")
     top = eigenvalues(secondary)[0]
     inside = zip(eigenvalues(F), eigenvalues(gram), strict=False)
     distances = []
@@ -313,12 +305,13 @@ VALUES = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument=(
-        "With S̃ the rows √w_k s̄_k the outlying part is S̃ᵀS̃, whose nonzero eigenvalues are those of S̃S̃ᵀ, "
-        "always. The correction is about F = S̃ᵀS̃ + R, R ⪰ 0 the secondary part: F has exactly "
-        "the eigenvalues of both if their ranges are orthogonal, for then (S̃ᵀS̃)R = 0; otherwise Weyl's "
-        "inequality gives λ_k(S̃S̃ᵀ) ≤ λ_k(F) ≤ λ_k(S̃S̃ᵀ) + λ_1(R), and the bulk adds its own λ_1 to the "
-        "upper end. The check compares characteristic polynomials, exactly, where the parts are "
-        "orthogonal, and encloses the eigenvalues in balls for a J in general position."
+        "With S̃ the rows √w_k s̄_k the outlying part is S̃ᵀS̃, whose nonzero eigenvalues are "
+        "those of S̃S̃ᵀ, always. The correction is about F = S̃ᵀS̃ + R, R ⪰ 0 the secondary part: "
+        "F has exactly the eigenvalues of both if their ranges are orthogonal, for then (S̃ᵀS̃)R = "
+        "0; otherwise Weyl's inequality gives λ_k(S̃S̃ᵀ) ≤ λ_k(F) ≤ λ_k(S̃S̃ᵀ) + λ_1(R), and the "
+        "bulk adds its own λ_1 to the upper end. The check compares characteristic polynomials, "
+        "exactly, where the parts are orthogonal, and encloses the eigenvalues in balls for a J in "
+        "general position."
     ),
     check=check_values,
     mutations={
@@ -327,131 +320,4 @@ VALUES = Claim(
     },
 )
 
-# Figure 1, and what IGS makes of such a spectrum.
-
-
-def check_truncation(label_weights: str = "model", weight: int = 0) -> str:
-    """E_y[(g u)²] = uᵀFu for random u; then eigenvalues of many magnitudes, each worth 1."""
-    rng = random.Random(3)
-    for pool in random_pools(3, seed=3, parameters=4):
-        u, expected = random_matrix(rng, 1, 4), fmpq(0)
-        for jacobian, p in zip(pool.jacobians, pool.probabilities, strict=True):
-            slopes = jacobian * u.transpose()
-            for label, p_y in enumerate(p):
-                chance = p_y if label_weights == "model" else fmpq(1, len(p))
-                expected += chance * (residual(p, label) * slopes)[0, 0] ** 2 / len(pool)
-        require(expected == form(u, fisher(pool), u), "E over y ∼ p of (1/N) Σ (g_i u)² = uᵀFu")
-    parts, trace_parts = graded_parts(rng, 6, weight)
-    share, of_trace = parts[0] / sum(parts), trace_parts[0] / sum(trace_parts)
-    require(share == fmpq(1, len(parts)), "the first eigenvector's share of E[IGS] is 1/rank F")
-    require(of_trace > fmpq(9, 10), "and more than 9/10 of Tr F")
-    return (
-        f"E[(g u)²] − uᵀFu = 0 in 3 pools; rank {len(parts)}: λ_1 is {float(of_trace):.1%} of Tr F "
-        f"and {share} of E[IGS]"
-    )
-
-
-def graded_parts(rng: random.Random, rank: int, weight: int) -> tuple[list[fmpq], list[fmpq]]:
-    """Parts of E[IGS] times λ^weight, and of Tr F, for a diagonal F over many magnitudes."""
-    jacobians, predictions = [], []
-    for k in range(rank):
-        slopes = [rng.randint(1, 3), 0, -rng.randint(1, 3)]
-        lines = [[fmpq(slope, 10**k) * (j == k) for j in range(rank)] for slope in slopes]
-        jacobians.append(rational(lines))
-        predictions.append(random_simplex(rng, 3))
-    F = fisher(Pool(tuple(jacobians), tuple(predictions), (0,) * rank))
-    require(
-        F.rank() == rank and trace(F * F) == sum(F[k, k] ** 2 for k in range(rank)), "F diagonal"
-    )
-    values = [F[k, k] for k in range(rank)]
-    parts = []
-    for k, value in enumerate(values):
-        energy = fmpq(0)
-        for jacobian, p in zip(jacobians, predictions, strict=True):
-            for label, p_y in enumerate(p):
-                energy += p_y * (residual(p, label) * jacobian)[0, k] ** 2 / rank
-        parts.append(energy / value * value**weight)
-    return parts, values
-
-
-TRUNCATION = Claim(
-    name="each-eigenvector-counts-one",
-    source="beyond the paper",
-    statement=(
-        "E_{y∼p}[(1/N) Σ_i (g_i·u_k)²/λ_k] = 1 for every λ_k > 0: the k leading eigenvectors hold "
-        "exactly k of E_{y∼p}[IGS] = rank F, whatever the eigenvalues are"
-    ),
-    status="proved",
-    means="exact rational computation",
-    argument=(
-        "E_{y∼p}[g_iᵀg_i] = J_iᵀΛ_iJ_i, so E[(1/N) Σ (g_i·u)²] = uᵀFu for every u, and λ_k for u_k. "
-        "Divided by λ_k that is 1. IGS therefore weighs directions by leverage and not by "
-        "eigenvalue: a small λ_k says nothing about a small part of IGS. The check sums over the "
-        "labels in exact rationals for random directions, and has eigenvalues over ten orders of "
-        "magnitude, the first of which is nearly all of Tr F and one part in rank F of E[IGS]."
-    ),
-    check=check_truncation,
-    mutations={
-        "labels not from the model": {"label_weights": "uniform"},
-        "directions weighed by eigenvalue": {"weight": 1},
-    },
-)
-
-DECADES = range(0, 13, 2)
-MOST = 0.5
-SMALLEST = 1e-12
-
-
-def check_figure(weight: int = 0) -> str:
-    """Eigenvalues by magnitude, and both shares of those before the widest gap, in balls."""
-    spectrum = trained_spectrum()
-    values, classes = spectrum.estimates, WIDTHS[-1]
-    outliers = max(range(1, classes + 1), key=lambda k: values[k - 1] / values[k])
-    inner = math.sqrt(values[outliers - 1] * values[outliers])
-    above, below = 0.99 * values[outliers - 1], 1.01 * values[outliers]
-    require(
-        [spectrum.count_above(t) for t in (above, inner, below)] == [outliers] * 3,
-        f"{outliers} eigenvalues above the gap and none in it",
-    )
-    counts = [spectrum.count_above(10.0**-d) for d in DECADES]
-    within = [b - a for a, b in zip(counts[:-1], counts[1:], strict=True)]
-    leading, leading_trace = spectrum.filtered(inner, weight)
-    everything, _ = spectrum.filtered(SMALLEST, weight)
-    of_igs = slack(inner, above) * leading / everything
-    # Σ_{k > outliers} λ_k counts its full weight, the filter lets (λ/s)^q of it pass.
-    rest = (spectrum.trace() - leading_trace) * slack(below, inner)
-    of_trace = 1 - rest / spectrum.trace()
-    require(of_trace > MOST, "the outliers hold most of Tr F")
-    require(of_igs < MOST, "and the remainder most of IGS")
-    require(min(within) > 0, "no empty pair of decades")
-    pairs = ", ".join(map(str, within))
-    gap = math.floor(above / below)
-    return (
-        f"{'-'.join(map(str, WIDTHS))}, N = {SAMPLES}: {outliers} outliers before a gap above {gap}; "
-        f"λ per two decades from 1 down to {SMALLEST:.0e}: {pairs}; outliers ≥ "
-        f"{math.floor(100 * float(of_trace.lower())) / 100:.0%} of Tr F, ≤ "
-        f"{math.ceil(100 * float(of_igs.upper())) / 100:.0%} of IGS"
-    )
-
-
-FIGURE = Claim(
-    name="few-outliers-and-almost-zero",
-    source="Figure 1",
-    statement="F of a trained network has few outliers, and the remaining eigenvalues are almost 0",
-    status="proved with a correction",
-    means="interval enclosure",
-    argument=(
-        "About one trained network, not all. On the scale of λ_1 the sentence holds: at most C "
-        "eigenvalues stand out and hold most of Tr F. The correction: the remainder is no cluster at "
-        "0. It falls over twelve decades and more without another gap, and since IGS weighs "
-        "a direction by leverage (each-eigenvector-counts-one), leaving it out loses most of IGS. The "
-        "check trains a small ReLU network on three Gaussians, rounds its weights, and goes on in "
-        "balls: eigenvalues of K = AAᵀ/N are counted by the inertia of K − t I, and with s inside the gap, "
-        "1 ≤ (1 + (s/λ)^q) λ^q/(λ^q + s^q) for λ ≥ s bounds what the outliers hold of IGS. "
-        "A smaller s in the same formula bounds IGS from below, so that the share is an upper bound."
-    ),
-    check=check_figure,
-    mutations={"directions weighed by eigenvalue": {"weight": 1}},
-)
-
-CLAIMS = (DECOMPOSITION, THREE_LEVELS, NUMBER, VALUES, TRUNCATION, FIGURE)
+CLAIMS = (DECOMPOSITION, THREE_LEVELS, NUMBER, VALUES)
