@@ -8,6 +8,7 @@ Ctrl-C prints what was reached.
 
 import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,16 +61,18 @@ def page(results: Sequence[Checked]) -> str:
         status: sum(result.claim.status == status for result in results)
         for status in ("proved", "proved with a correction", "refuted")
     }
+    intro = (
+        "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs`). Numbers "
+        "in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS 2022). "
+        f"{len(results)} claims: {counts['proved']} proved, {counts['proved with a correction']} "
+        f"proved with a correction, {counts['refuted']} refuted. Each check has mutations, a sign "
+        "flipped or a hypothesis dropped, with which it must fail and does "
+        "(`tests/verification/claims/`)."
+    )
     head = [
         "# Claims",
         "",
-        "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs` prints",
-        "the table). Numbers in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS",
-        f"2022). {len(results)} claims: {counts['proved']} proved, "
-        f"{counts['proved with a correction']} proved with a",
-        f"correction, {counts['refuted']} refuted. Each check has a mutation, a sign flipped or a "
-        "hypothesis",
-        "dropped, with which it must fail and does (`tests/verification/claims/`).",
+        textwrap.fill(intro, 100, break_on_hyphens=False),
         "",
         "| claim | source | status | by |",
         "|---|---|---|---|",

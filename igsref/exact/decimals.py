@@ -54,6 +54,18 @@ class Decimals:
         low, high = self.fractions
         return low <= Fraction(value) <= high
 
+    def within(self, most: "Decimals") -> "Decimals":
+        """The same of a number that is known to be neither negative nor above another one.
+
+        >>> print(Decimals("-1e-30", "2.5").within(Decimals("2.25", "2.375")))
+        [0, 2.375]
+        """
+        low, high = self.fractions
+        return Decimals(
+            self.lower if low >= 0 else "0",
+            self.upper if high <= most.fractions[1] else most.upper,
+        )
+
     def __str__(self) -> str:
         return f"[{self.lower}, {self.upper}]"
 
@@ -84,8 +96,8 @@ def _exact(point: arb) -> Fraction:
 
 def _exponent(value: Fraction) -> int:
     """⌊log10 value⌋ to within one, of a positive number of any size."""
-    digits = len(str(value.numerator)) - len(str(value.denominator))
-    return digits
+    numerator, denominator = decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)
+    return numerator.adjusted() - denominator.adjusted()
 
 
 def _rounded(value: Fraction, places: int, rounding: str) -> str:

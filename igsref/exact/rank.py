@@ -90,10 +90,7 @@ def affordable_rank(gram: Array, known: int | None, seconds: float) -> RankCerti
     prime = _FIRST_PRIME
     for _ in range(_MOST_PRIMES):
         prime = _next_prime(prime)
-        try:
-            pivots = lower_rank(gram, prime)
-        except ValueError:  # the prime divides a denominator
-            continue
+        pivots = lower_rank(gram, prime)
         if known is not None and len(pivots) == known:
             return RankCertificate(prime, pivots, None, known)
         if null_seconds(len(pivots), len(gram) - len(pivots), _bits(gram)) > seconds:
@@ -139,7 +136,7 @@ def _next_prime(above: int) -> int:
 
 
 def _reduced(matrix: Array, prime: int) -> nmod_mat:
-    """Rationals modulo a prime; ValueError where it divides a denominator."""
+    """An integer multiple of a rational matrix, modulo a prime: of no larger rank, if of any."""
     rows, columns = matrix.shape
-    entries = [int(x.p) * pow(int(x.q), -1, prime) % prime for x in matrix.ravel()]
-    return nmod_mat(rows, columns, entries, prime)
+    numerators, _ = fmpq_mat(rows, columns, matrix.ravel().tolist()).numer_denom()
+    return nmod_mat(numerators, prime)

@@ -132,11 +132,11 @@ COIN_CLAIM = Claim(
         "training gradient at θ*, of mean 0 and covariance C/N. Expanding about either point, "
         "L(θ̂) − L(θ*) and L_N(θ*) − L_N(θ̂) are both ½ḡH⁻¹ḡᵀ + O(N^−3/2), and L(θ*) − L_N(θ*) has "
         "mean 0: the gap is ḡH⁻¹ḡᵀ, with mean Tr(H⁻¹C)/N. The correction: this is the mean of the "
-        "limiting distribution of N × gap. The expectation at finite N is +∞ in every softmax "
-        "model in which data sets without a finite fit have a positive chance (of a coin, N equal "
-        "throws: p̂ = 0 or 1), so it has to be read conditionally on a fit near θ*; that chance "
-        "falls exponentially in N. The check sums over all outcomes of N throws of a coin in "
-        "balls, given a finite fit: N × gap → 1 = Tr(H⁻¹C)."
+        "limiting distribution of N × gap. The expectation itself is +∞ for a coin at every N (N "
+        "equal throws have a positive chance, and then p̂ is 0 or 1), and undefined wherever a "
+        "data set may have no finite fit. So it has to be read conditionally on a fit near θ*; the "
+        "chance of the rest falls exponentially in N. The check sums over all outcomes of N throws "
+        "of a coin in balls, given a finite fit: N × gap → 1 = Tr(H⁻¹C)."
     ),
     check=check_coin,
     mutations={

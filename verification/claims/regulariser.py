@@ -189,7 +189,7 @@ WHICH = Claim(
     ),
     check=check_which_sharpness,
     mutations={
-        "batches of b as IGS/b² + (1 − 1/b²)G": {"share_of_one": 2},
+        "IGS with the weight 2/b": {"share_of_one": 2},
         "one step for all samples": {"per_sample": False},
     },
 )

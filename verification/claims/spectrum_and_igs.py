@@ -137,12 +137,13 @@ FIGURE = Claim(
     argument=(
         "About one trained network, not all. On the scale of λ_1 the sentence holds: at most C "
         "eigenvalues stand out and hold most of Tr F. The correction: the remainder is no cluster "
-        "at 0. It falls over twelve decades and more without another gap, and since IGS weighs a "
+        "at 0. It falls over twelve decades, no two of them empty, and since IGS weighs a "
         "direction by leverage (each-eigenvector-counts-one), leaving it out loses most of IGS. "
         "The check trains a small ReLU network on three Gaussians, rounds its weights, and goes on "
         "in balls: eigenvalues of K = AAᵀ/N are counted by the inertia of K − t I, and with s "
-        "inside the gap, 1 = (1 + (s/λ)^q) λ^q/(λ^q + s^q) bounds what the outliers hold of IGS. A "
-        "smaller s in the same formula bounds IGS from below, so that the share is an upper bound."
+        "inside the gap, 1 ≤ (1 + (s/t)^q) λ^q/(λ^q + s^q) for λ ≥ t > s bounds what the outliers "
+        "hold of IGS. A smaller s in the same formula bounds IGS from below, so that the share is "
+        "an upper bound."
     ),
     check=check_figure,
     mutations={"directions weighed by eigenvalue": {"weight": 1}},
