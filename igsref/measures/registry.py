@@ -1,5 +1,6 @@
 """All measures under their names: the IGS, the published ones beside it, information criteria."""
 
+import difflib
 from typing import Any, Unpack
 
 from igsref.measures.criteria import aic, fisher_tic, tic
@@ -110,5 +111,7 @@ def find_measure(measure: str | Measure) -> Measure:
     if not isinstance(measure, str):
         raise TypeError(f"measures must be names or Measures; got {measure!r}")
     if measure not in MEASURES:
-        raise ValueError(f"measures must be among {sorted(MEASURES)}; got {measure!r}")
+        close = difflib.get_close_matches(measure, MEASURES, n=1, cutoff=0.4)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"measures must be among {sorted(MEASURES)}; got {measure!r}{hint}")
     return MEASURES[measure]

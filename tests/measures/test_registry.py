@@ -55,6 +55,11 @@ def test_a_name_that_there_is_not_is_refused_with_those_that_there_are():
         find_measure("x")
 
 
+def test_a_name_with_a_slip_is_told_what_may_be_meant():
+    with pytest.raises(ValueError, match=r"got 'Fisher-Rao' \(did you mean 'Fisher–Rao'\?\)"):
+        find_measure("Fisher-Rao")
+
+
 def test_what_is_neither_name_nor_measure_is_refused():
     with pytest.raises(TypeError):
         find_measure(3)
