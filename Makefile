@@ -13,7 +13,7 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench invariance proofs clean
+.PHONY: help setup demo test lint bench invariance fuzz proofs clean
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: setup ## Time the exact routes, beside their peers and streamed
 
 invariance: setup ## Hold IGS and the baselines to the law on 10,000 and more networks
 	$(PY) verification/invariance.py
+
+fuzz: setup ## Hand 2,000 malformed and odd inputs to the library and its command line
+	OMP_NUM_THREADS=1 $(PY) verification/fuzz.py --inputs 2000
 
 proofs: setup ## Check every claim of the mathematics, and write docs/claims.md
 	$(PY) verification/proofs.py --write docs/claims.md

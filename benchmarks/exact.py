@@ -16,9 +16,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import version
@@ -26,9 +25,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -47,6 +44,7 @@ from benchmarks.tables import in_markdown, in_plain_text
 from benchmarks.truth import Truth, right_digits, truth
 from igsref.curvature.factor import differences
 from igsref.measures.textbook import AUTHORS_RCOND
+from verification.peers.textbook import textbook64
 
 REPETITIONS = 5
 PATIENCE = 5.0
@@ -80,7 +78,7 @@ def igsref_route(model: nn.Module, data: Data) -> Run:
 
 def textbook_route(model: nn.Module, data: Data) -> Run:
     """igsref.textbook_igs: dense F and its eigenvectors in float64, the authors' cut."""
-    return lambda: igsref.textbook_igs(model, data)
+    return lambda: textbook64(model, data)
 
 
 def floor_route(model: nn.Module, data: Data) -> Run:
@@ -95,68 +93,21 @@ def floor_route(model: nn.Module, data: Data) -> Run:
     return run
 
 
+# The peers' modules are imported before any time is taken.
+
+
 def curvlinops_route(model: nn.Module, data: Data) -> Run:
     """The dense GGN, F·I, then eigh, cut where torch.linalg.pinv cuts: m·ε·λ_max."""
-    from curvlinops import GGNLinearOperator
+    from verification.peers.curvlinops_dense import curvlinops_dense
 
-    def run() -> float:
-        parameters = list(model.parameters())
-        operator = GGNLinearOperator(model, nn.CrossEntropyLoss(), parameters, [data])
-        dense = operator @ torch.eye(operator.shape[1], dtype=torch.float64)
-        eigenvalues, eigenvectors = torch.linalg.eigh(dense)
-        return _pseudo_inverse_form(_sample_gradients(model, data), eigenvalues, eigenvectors)
-
-    return run
+    return lambda: curvlinops_dense(model, data)
 
 
 def nngeometry_route(model: nn.Module, data: Data) -> Run:
     """PMatLowRank and its eigendecomposition, one SVD of the NC × m factor; the same cut."""
-    from nngeometry import Jacobian
-    from nngeometry.metrics import FIM
-    from nngeometry.object import PMatLowRank
-    from torch.utils.data import DataLoader, TensorDataset
+    from verification.peers.nngeometry_low_rank import nngeometry_low_rank
 
-    def losses(inputs: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(model(inputs), labels, reduction="none")[:, None]
-
-    def run() -> float:
-        with _float64_by_default():
-            loader = DataLoader(TensorDataset(*data), batch_size=len(data[1]))
-            metric = FIM(model, loader, PMatLowRank, variant="classif_logits")
-            metric.compute_eigendecomposition()
-            gradients = Jacobian(model, loader, function=losses).to_torch()[0]
-            return _pseudo_inverse_form(gradients, *metric.get_eigendecomposition())
-
-    return run
-
-
-def _pseudo_inverse_form(g: Tensor, eigenvalues: Tensor, eigenvectors: Tensor) -> float:
-    """(1/N) Σ g_i F⁺ g_iᵀ, eigenvalues up to m·ε·λ_max cut."""
-    cut = eigenvectors.shape[0] * torch.finfo(g.dtype).eps * eigenvalues.max()
-    kept = eigenvalues > cut
-    along = g @ eigenvectors[:, kept]
-    return float((along.square() / eigenvalues[kept]).sum(dim=1).mean())
-
-
-def _sample_gradients(model: nn.Module, data: Data) -> Tensor:
-    """g_i, (N, m), in the order of the parameters."""
-    parameters = {name: tensor.detach() for name, tensor in model.named_parameters()}
-
-    def loss(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(functional_call(model, theta, (x[None],)), y[None])
-
-    blocks = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, *data)
-    return torch.cat([block.flatten(start_dim=1) for block in blocks.values()], dim=1)
-
-
-@contextmanager
-def _float64_by_default() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    return lambda: nngeometry_low_rank(model, data)
 
 
 FLOOR, LOW_RANK = "floor: Jacobian + QR", "nngeometry low rank"

@@ -25,6 +25,13 @@ def check_tensor(name: str, value: Any) -> None:
     check_type(name, value, Tensor, "a torch.Tensor")
 
 
+def check_dense(name: str, value: Tensor) -> None:
+    """Raise TypeError for a sparse or nested tensor, whose entries have no places of their own."""
+    if value.is_nested or value.layout is not torch.strided:
+        kind = "nested" if value.is_nested else f"of layout {value.layout}"
+        raise TypeError(f"{name} must be a dense tensor; it is {kind}")
+
+
 def check_sequence(name: str, value: Any, entries: str) -> None:
     """Raise TypeError unless the value is a list, or what can be indexed like one."""
     check_type(name, value, Sequence, f"a list of {entries}")

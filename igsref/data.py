@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from igsref.arguments import check_dense
 from igsref.randomness import preserved_random_state
 
 
@@ -146,6 +147,7 @@ def _check_batch(samples: Samples, number: int) -> None:
             raise TypeError(
                 f"{name} in batch {number} of data must be a tensor; got {type(value).__name__}"
             )
+        check_dense(f"{name} in batch {number} of data", value)
         if value.ndim == 0:
             raise ValueError(
                 f"{name} in batch {number} of data must have samples in front; got () (single "

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from igsref.arguments import check_dense
 from igsref.layers import Layer, sequential_layers
 from igsref.randomness import preserved_random_state
 
@@ -228,6 +229,12 @@ def _check_not_quantised(model: nn.Module) -> None:
 
 
 def _check_tensor(name: str, value: Tensor) -> None:
+    if nn.parameter.is_lazy(value):
+        raise ValueError(
+            f"parameter {name} has no shape yet; call the model once, so that its lazy layers get "
+            "their parameters"
+        )
+    check_dense(f"parameter {name}", value)
     if value.is_meta:
         raise ValueError(f"parameter {name} is on the meta device, so it has no values")
     if value.is_quantized or not (value.is_floating_point() or value.is_complex()):

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from igsref.arguments import check_dense
 from igsref.data import Samples, batch_inputs, bitwise_rows
 from igsref.randomness import preserved_random_state
 
@@ -93,6 +94,7 @@ def _check_like(part: Samples, like: Samples, number: int) -> None:
     for name, value in got.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} in fisher_data must be a tensor; got {type(value).__name__}")
+        check_dense(f"{name} in fisher_data", value)
         was = expected[name]
         same = value.ndim > 0 and value.shape[1:] == was.shape[1:]
         if not same or value.dtype != was.dtype or value.device != was.device:
@@ -129,6 +131,8 @@ def _checked_members(members: Any, count: int, size: int) -> Int64[Tensor, " sam
             f"members must have shape ({count},), one row of fisher_data for each labelled "
             f"sample; got {tuple(members.shape)}"
         )
+    if members.is_meta:
+        raise ValueError("members are on the meta device, so they have no values")
     rows = members.cpu().long()
     bad = ((rows < 0) | (rows >= size)).nonzero()
     if len(bad):

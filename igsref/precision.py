@@ -11,8 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
+class PrecisionError(TypeError):
+    """A model loses digits on the way to its logits."""
+
+
 class RefuseLowerPrecision(TorchDispatchMode):
-    """Raise TypeError where what follows from some float64 tensors becomes a shorter float.
+    """Raise PrecisionError where what follows from some float64 tensors becomes a shorter float.
 
     The tensors, and all that is computed from them, are followed; constants may have any type.
     """
@@ -45,7 +49,7 @@ def _check_result(func: Callable[..., Any], given: list[Tensor], result: Tensor)
     if not result.is_floating_point() or result.dtype == torch.float64:
         return
     if any(tensor.dtype == torch.float64 for tensor in given):
-        raise TypeError(
+        raise PrecisionError(
             f"model must compute in torch.float64 where its parameters and inputs are; "
             f"{_module_at_work()} turns values of shape {tuple(result.shape)} into {result.dtype} "
             f"({func}). Take the cast out of its forward pass: it loses digits"

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from igsref.arguments import checked_integer
+from igsref.arguments import check_dense, checked_integer
 from igsref.data import Samples, collect, is_one_shot
 from igsref.likelihoods import Likelihood, find_likelihood
 from igsref.model import (
@@ -23,7 +23,7 @@ from igsref.model import (
     working_device,
 )
 from igsref.pool import multiplicity, pooled
-from igsref.precision import RefuseLowerPrecision
+from igsref.precision import PrecisionError, RefuseLowerPrecision
 from igsref.randomness import advance_random_state, preserved_random_state
 
 _FORWARD_CHUNK = 256
@@ -233,38 +233,54 @@ def _forward(
     dtype = next(iter(theta.values())).dtype
     with torch.no_grad(), preserved_random_state():
         for start in range(0, len(samples), _FORWARD_CHUNK):
-            parts.append(_evaluated(function, samples, theta, start))
+            chunk = samples.inputs(slice(start, start + _FORWARD_CHUNK))
+            where = "first batch of data" if start == 0 else f"samples of data from {start} on"
+            parts.append(_evaluated(function, theta, chunk, where))
             _check_chunk(parts[-1], min(_FORWARD_CHUNK, len(samples) - start))
-            _check_dtype(parts[-1], dtype)
+            _check_place(parts[-1], dtype, function.device)
             if start == 0 and check_first is not None:
                 check_first(parts[0])
     return torch.cat(parts)
 
 
 def _evaluated(
-    function: LogitFunction, samples: Samples, theta: Mapping[str, Tensor], start: int
+    function: LogitFunction,
+    theta: Mapping[str, Tensor],
+    inputs: tuple[tuple[Tensor, ...], dict[str, Tensor]],
+    where: str,
 ) -> Tensor:
-    """Logits of the chunk at start; what the model raises, with a word on where."""
+    """Logits of some inputs; what the model raises, with a word on where."""
     try:
-        return function.call(theta, *samples.inputs(slice(start, start + _FORWARD_CHUNK)))
-    except (LogitsError, MemoryError, torch.OutOfMemoryError):
+        return function.call(theta, *inputs)
+    except (LogitsError, PrecisionError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        where = "first batch of data" if start == 0 else f"samples of data from {start} on"
         raise ValueError(
             f"model could not be evaluated on the {where}: {type(error).__name__}: {error}"
         ) from error
 
 
-def _check_chunk(logits: Tensor, expected: int) -> None:
-    if logits.ndim != 2 or len(logits) != expected or logits.shape[1] == 0:
+def _check_chunk(logits: Tensor, expected: int, classes: int | None = None) -> None:
+    """(N, C) logits of so many samples, and of as many classes as before, where that is known."""
+    check_dense("the logits that model returns", logits)
+    if (
+        logits.ndim != 2
+        or len(logits) != expected
+        or logits.shape[1] == 0
+        or classes not in (None, logits.shape[1])
+    ):
         raise ValueError(
-            f"model must return logits of shape (N, C), here ({expected}, C); "
+            f"model must return logits of shape (N, C), here ({expected}, {classes or 'C'}); "
             f"got {tuple(logits.shape)}"
         )
 
 
-def _check_dtype(logits: Tensor, expected: torch.dtype) -> None:
+def _check_place(logits: Tensor, expected: torch.dtype, device: torch.device) -> None:
+    """The dtype and the device that θ and the inputs are in."""
+    if logits.device != device:
+        raise ValueError(
+            f"model must return logits on {device}, where its parameters are; got {logits.device}"
+        )
     if logits.dtype != expected:
         raise TypeError(
             f"model must return {expected} logits where its parameters and inputs are; "
@@ -288,9 +304,11 @@ def _tolerance(logits: Tensor) -> float:
 
 
 def _check_deterministic(function: LogitFunction, samples: Samples, logits: Tensor) -> None:
+    chunk = samples.inputs(slice(0, _FORWARD_CHUNK))
     with torch.no_grad(), preserved_random_state():
         advance_random_state()  # another state than the first pass saw
-        again = function.call(function.parameters, *samples.inputs(slice(0, _FORWARD_CHUNK)))
+        again = _evaluated(function, function.parameters, chunk, "same batch of data again")
+    _check_chunk(again, min(_FORWARD_CHUNK, len(logits)), logits.shape[1])
     difference = float((again - logits[: len(again)]).abs().max())
     if not difference <= _tolerance(logits):
         raise ValueError(
@@ -303,7 +321,7 @@ def _check_independent(function: LogitFunction, samples: Samples, logits: Tensor
     """One sample alone against the same in its batch, and the batch against itself reversed."""
     for sample in sorted({0, min(len(samples), _FORWARD_CHUNK) - 1}):
         alone = slice(sample, sample + 1)
-        value = _alone(function, samples, sample)
+        value = _alone(function, samples, sample, logits.shape[1])
         difference = float((value - logits[alone]).abs().max())
         if not difference <= _tolerance(logits):
             raise ValueError(
@@ -318,8 +336,10 @@ def _check_order(function: LogitFunction, samples: Samples, logits: Tensor) -> N
     """The first chunk in reversed order: it shows a sample's neighbours, wherever they are."""
     count = min(len(samples), _FORWARD_CHUNK)
     backwards = torch.arange(count - 1, -1, -1, device=logits.device)
+    chunk = samples.inputs(backwards)
     with torch.no_grad(), preserved_random_state():
-        value = function.call(function.parameters, *samples.inputs(backwards))
+        value = _evaluated(function, function.parameters, chunk, "first batch of data reversed")
+    _check_chunk(value, count, logits.shape[1])
     difference = (value - logits[backwards]).abs().amax(dim=1)
     worst = int(difference.argmax())
     if not float(difference[worst]) <= _tolerance(logits):
@@ -332,13 +352,13 @@ def _check_order(function: LogitFunction, samples: Samples, logits: Tensor) -> N
 
 def _check_precision(function: LogitFunction, samples: Samples) -> None:
     """No cast below float64 on the way from θ and the inputs to the logits of one sample."""
-    args, kwargs = samples.inputs(slice(0, 1))
+    args, kwargs = inputs = samples.inputs(slice(0, 1))
     followed = [*function.parameters.values(), *args, *kwargs.values()]
     with torch.no_grad(), preserved_random_state(), RefuseLowerPrecision(followed):
-        function.call(function.parameters, args, kwargs)
+        _evaluated(function, function.parameters, inputs, "first sample of data")
 
 
-def _alone(function: LogitFunction, samples: Samples, sample: int) -> Tensor:
+def _alone(function: LogitFunction, samples: Samples, sample: int, classes: int) -> Tensor:
     """Logits of one sample, evaluated in a batch of its own."""
     inputs = samples.inputs(slice(sample, sample + 1))
     try:
@@ -349,7 +369,7 @@ def _alone(function: LogitFunction, samples: Samples, sample: int) -> Tensor:
             f"model must evaluate a sample alone; sample {sample} in a batch of its own raised "
             f"{type(error).__name__}: {error} (batch statistics in a normalisation layer?)"
         ) from error
-    _check_chunk(value, 1)
+    _check_chunk(value, 1, classes)
     return value
 
 

@@ -63,6 +63,37 @@ def used_up():
     return batches
 
 
+class Backwards(torch.autograd.Function):
+    """x ↦ x, whose derivative fails."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise KeyError("backwards")
+
+
+def later(calls, function):
+    """Well behaved for so many forward passes, and no longer."""
+    seen = []
+    return lambda f: f if seen.append(0) or len(seen) <= calls else function(f)
+
+
+def fails(f):
+    raise KeyError("later")
+
+
+def wider(f):
+    return torch.cat([f, f], dim=1)
+
+
+def certified(network=None, data=(X, Y), **options):
+    """The call that fails: certify, with one thing wrong."""
+    return lambda: igsref.certify(model() if network is None else network, data, **options)
+
+
 class Made(nn.Module):
     """A network with something done to its input and to its output."""
 
@@ -208,6 +239,11 @@ LABELS = {
         VALUE,
         r"labels must have the logits' shape \(8, 3\); got \(8, 4\)",
     ),
+    "sparse labels": (
+        measured(data=(X, Y.to_sparse())),
+        TYPE,
+        r"labels in batch 0 of data must be a dense tensor; it is of layout torch\.sparse_coo",
+    ),
     "complex regression targets": (
         measured(data=(X, probabilities().cfloat()), likelihood="gaussian"),
         TYPE,
@@ -282,6 +318,16 @@ DATA = {
         VALUE,
         r"inputs must be finite; x\[2, 1\] is nan \(1 of 32 are not\)",
     ),
+    "sparse input": (
+        measured(data=(X.to_sparse(), Y)),
+        TYPE,
+        r"x in batch 0 of data must be a dense tensor; it is of layout torch\.sparse_coo",
+    ),
+    "nested input": (
+        measured(data=(quietly(lambda: torch.nested.nested_tensor(list(X))), Y)),
+        TYPE,
+        "x in batch 0 of data must be a dense tensor; it is nested",
+    ),
     "complex input": (
         measured(data=(X.cfloat(), Y)),
         TYPE,
@@ -331,6 +377,16 @@ MODEL = {
         measured(pair(w=torch.ones(2, dtype=torch.complex64))),
         TYPE,
         r"parameter w is complex \(torch\.complex64\); it must be real",
+    ),
+    "sparse parameters": (
+        measured(pair(w=torch.eye(2).to_sparse())),
+        TYPE,
+        r"parameter w must be a dense tensor; it is of layout torch\.sparse_coo",
+    ),
+    "parameters that a lazy layer does not have yet": (
+        measured(nn.Sequential(model(), quietly(lambda: nn.LazyLinear(3)))),
+        VALUE,
+        r"parameter 1\.bias has no shape yet; call the model once",
     ),
     "integer parameters": (
         measured(pair(w=torch.ones(2, dtype=torch.int64))),
@@ -406,6 +462,46 @@ OUTPUT = {
         measured(Made(after=lambda f: f[1:])),
         VALUE,
         r"shape \(N, C\), here \(8, C\); got \(7, 3\)",
+    ),
+    "another number of classes on a second call": (
+        measured(Made(after=later(1, wider))),
+        VALUE,
+        r"model must return logits of shape \(N, C\), here \(8, 3\); got \(8, 6\)",
+    ),
+    "another number of classes for one sample": (
+        measured(Made(after=later(2, wider))),
+        VALUE,
+        r"model must return logits of shape \(N, C\), here \(1, 3\); got \(1, 6\)",
+    ),
+    "an error on a second call": (
+        measured(Made(after=later(1, fails))),
+        VALUE,
+        "model could not be evaluated on the same batch of data again: KeyError: 'later'",
+    ),
+    "an error on the reversed batch": (
+        measured(Made(after=later(4, fails))),
+        VALUE,
+        "model could not be evaluated on the first batch of data reversed: KeyError: 'later'",
+    ),
+    "an error on a single sample": (
+        measured(Made(after=later(5, fails))),
+        VALUE,
+        "model could not be evaluated on the first sample of data: KeyError: 'later'",
+    ),
+    "no derivative": (
+        measured(Made(after=Backwards.apply)),
+        VALUE,
+        "model could not be differentiated at sample 0 of data: KeyError: 'backwards'",
+    ),
+    "sparse logits": (
+        measured(Made(after=lambda f: f.to_sparse())),
+        TYPE,
+        r"the logits that model returns must be a dense tensor; it is of layout torch\.sparse_coo",
+    ),
+    "logits without values": (
+        measured(Made(after=lambda f: f.to("meta"))),
+        VALUE,
+        "model must return logits on cpu, where its parameters are; got meta",
     ),
     "no classes": (measured(Made(after=lambda f: f[:, :0])), VALUE, r"\(N, C\).*got \(8, 0\)"),
     "one class": (
@@ -606,6 +702,21 @@ OPTIONS = {
         VALUE,
         "rank_bound=5 is below the rank that is proven, 16",
     ),
+    "a rank bound below what rationals prove": (
+        certified(mlp(0, [4, 5, 3], nn.ReLU), rank_bound=5),
+        VALUE,
+        "rank_bound=5 is below the rank that is proven, 14",
+    ),
+    "a rank bound below what balls prove": (
+        certified(rank_bound=5),
+        VALUE,
+        "rank_bound=5 is below the rank that is proven, 6",
+    ),
+    "a rank bound below an exact rank": (
+        lambda: igsref.exact_rank(mlp(0, [4, 5, 3], nn.ReLU), (X, Y), rank_bound=5),
+        VALUE,
+        "rank_bound=5 is below the rank that is proven, 14",
+    ),
     "blocks of nothing": (blocks(0), VALUE, "block_size must be at least 1; got 0"),
     "blocks of less than nothing": (blocks(-2), VALUE, "block_size must be at least 1; got -2"),
     "half a block": (blocks(2.5), TYPE, r"block_size must be an integer; got float 2\.5"),
@@ -690,6 +801,16 @@ POOL = {
         measured(fisher_data=X, members=torch.arange(8.0)),
         TYPE,
         r"members must be a tensor of integers; got torch\.float32",
+    ),
+    "members without values": (
+        measured(fisher_data=X, members=torch.arange(8, device="meta")),
+        VALUE,
+        "members are on the meta device, so they have no values",
+    ),
+    "sparse": (
+        measured(fisher_data=X.to_sparse()),
+        TYPE,
+        r"x in fisher_data must be a dense tensor; it is of layout torch\.sparse_coo",
     ),
     "too few members": (
         measured(fisher_data=X, members=torch.arange(7)),

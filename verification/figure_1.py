@@ -1,4 +1,4 @@
-"""Figure 1's network, 2-70-70-3 on three Gaussians, certified in full: 25 digits and the exact rank.
+"""Figure 1's network, 2-70-70-3 on three Gaussians, certified: 25 digits and the exact rank.
 
     python verification/figure_1.py
 

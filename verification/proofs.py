@@ -62,8 +62,8 @@ def page(results: Sequence[Checked]) -> str:
         for status in ("proved", "proved with a correction", "refuted")
     }
     intro = (
-        "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs`). Numbers "
-        "in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS 2022). "
+        "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs`). "
+        "Numbers in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS 2022). "
         f"{len(results)} claims: {counts['proved']} proved, {counts['proved with a correction']} "
         f"proved with a correction, {counts['refuted']} refuted. Each check has mutations, a sign "
         "flipped or a hypothesis dropped, with which it must fail and does "

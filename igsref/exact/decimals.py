@@ -9,6 +9,8 @@ from flint import arb
 
 _SPARE_DIGITS = 3
 _FEWEST_DIGITS = 17
+_MOST_DIGITS = 1100
+"""More than can be asked for; Python reads no more than 4300 digits back."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Decimals:
         size = max(abs(low), abs(high))
         if low == high:
             return len(self.lower.replace("-", "").replace(".", "").split("e")[0])
-        return -decimal.Decimal(float((high - low) / size)).adjusted() - 1
+        width = (high - low) / size  # beyond the range of floats where there are many digits
+        ratio = decimal.Decimal(width.numerator) / decimal.Decimal(width.denominator)
+        return -ratio.adjusted() - 1
 
     def __float__(self) -> float:
         low, high = self.fractions
@@ -76,7 +80,7 @@ class Decimals:
         known = _FEWEST_DIGITS
         if high > low:
             known = max(1, -_exponent((high - low) / size))
-        places = max(_FEWEST_DIGITS, known + _SPARE_DIGITS)
+        places = min(max(_FEWEST_DIGITS, known + _SPARE_DIGITS), _MOST_DIGITS)
         return cls(_rounded(low, places, ROUND_FLOOR), _rounded(high, places, ROUND_CEILING))
 
 

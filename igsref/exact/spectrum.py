@@ -2,13 +2,16 @@
 
     K = C Cᵀ                    pivoted Cholesky; r columns are all of it, since the rank is r
     F ~ T = Cᵀ Λ' C/N_F         the same nonzero eigenvalues, r × r
-    V                           approximate eigenvectors of T, by Jacobi's method, nothing proven
-    VᵀTV = S (I + E) S          S diagonal and positive: λ_k of it within 1 ± ‖E‖ of s_k² (Ostrowski)
-    VᵀV = I + E'                λ_k(VᵀTV) within 1 ± ‖E'‖ of λ_k(T) (Ostrowski again)
+    V                           approximate eigenvectors of T, by Jacobi's method; nothing proven
+    VᵀTV = S (I + E) S          S diagonal, positive and sorted
+    VᵀV = I + E'
 
-so that λ_k(T) lies in s_k²(1 ± ‖E‖)/(1 ± ‖E'‖), whatever V is, for s sorted, and multiple
-eigenvalues need no separate treatment. Norms are largest absolute row sums. Ostrowski's theorem:
-λ_k(XᵀTX) = θ_k λ_k(T) with θ_k between the ends of the spectrum of XᵀX, for symmetric T.
+Ostrowski's theorem: λ_k(XᵀTX) = θ_k λ_k(T) with θ_k between the ends of the spectrum of XᵀX, for
+symmetric T and nonsingular X. Used for X = V, and for X = S, it gives
+
+    λ_k(T) = s_k² (1 ± ‖E‖)/(1 ± ‖E'‖),
+
+whatever V is, so that multiple eigenvalues need no care. ‖·‖: the largest absolute row sum.
 """
 
 from itertools import combinations

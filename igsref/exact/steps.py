@@ -236,29 +236,31 @@ def _is_plain(module: Any) -> bool:
 
 def _pool(module: Any, arithmetic: Arithmetic, x: Array) -> Step:
     """The mean of each window, or its first largest entry, as torch chooses."""
-    size = math.prod(x.shape[2:])
-    index = torch.arange(size, dtype=torch.float64).reshape(1, 1, *x.shape[2:])
+    lead, image = x.shape[:-2], x.shape[-2:]  # a sample may have no axis of channels
+    size = math.prod(image)
+    index = torch.arange(size, dtype=torch.float64).reshape(1, 1, *image)
     unfolded = torch.nn.functional.unfold(index, module.kernel_size, stride=module.stride)
     windows = unfolded[0].mT.numpy().astype(int)  # (positions, entries)
     spatial = type(module)(module.kernel_size, module.stride)(index).shape[2:]
-    flat = x.reshape(*x.shape[:2], size)
-    share = arithmetic.zeros(*x.shape[:2], *windows.shape)
-    for place in np.ndindex(*x.shape[:2], len(windows)):
-        entries = flat[place[:2]][windows[place[2]]]
+    flat = x.reshape(*lead, size)
+    share = arithmetic.zeros(*lead, *windows.shape)
+    for place in np.ndindex(*lead, len(windows)):
+        entries = flat[place[:-1]][windows[place[-1]]]
         if type(module) is nn.AvgPool2d:
             share[place] = arithmetic.number(1.0) / len(entries)
         else:
             share[(*place, _first_largest(arithmetic, entries))] = arithmetic.number(1.0)
-    value = (flat[:, :, windows] * share).sum(axis=3)
+    value = (flat[..., windows] * share).sum(axis=-1)
 
     def pull(delta: Array) -> tuple[Array, dict[str, Gradient]]:
-        spread = delta.reshape(*delta.shape[:3], -1)[..., None] * share[:, None]
-        below = arithmetic.zeros(*delta.shape[:3], size)
+        by_window = delta.reshape(*delta.shape[:-2], len(windows))
+        spread = by_window[..., None] * share[:, None]
+        below = arithmetic.zeros(*by_window.shape[:-1], size)
         for position, where in enumerate(windows):
             below[..., where] += spread[..., position, :]
-        return below.reshape(*delta.shape[:3], *x.shape[2:]), {}
+        return below.reshape(*by_window.shape[:-1], *image), {}
 
-    return Step(value.reshape(*x.shape[:2], *spatial), pull)
+    return Step(value.reshape(*lead, *spatial), pull)
 
 
 def _first_largest(arithmetic: Arithmetic, entries: Array) -> int:

@@ -136,7 +136,7 @@ def proven_row_error(problem: Problem, scales: Scales) -> Float64[Tensor, " rows
     contrast = problem.likelihood.contrast(problem.logits)
     squares = torch.zeros_like(scales.rows)
     start = 0
-    tensors = problem.function.parameters.values()
+    tensors = [tensor for tensor in problem.function.parameters.values() if tensor.numel() > 0]
     reached = "the range is known, its certificate is not"
     with interruptible("tensors, errors of the rows", len(tensors), reached) as shown:
         for tensor in shown(tensors):

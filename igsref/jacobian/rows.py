@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from igsref.jacobian.fallback import looped_rows
+from igsref.jacobian.fallback import is_out_of_memory, looped_rows
 from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.progress import SECONDS_BEFORE_PROGRESS
@@ -95,18 +95,12 @@ def _rows_of(
     try:
         return _batched_rows(problem, theta, chosen, cotangents)
     except Exception as error:  # whatever it is, the loop has the last word
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         rows = looped_rows(problem, theta, chosen, cotangents)
         _refused.add(problem.function.source)
         _warn_of_loop(error)
         return rows
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
 
 
 def _warn_of_loop(error: Exception) -> None:

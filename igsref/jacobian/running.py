@@ -189,7 +189,12 @@ def _row_error(
     uses: dict[str, list[_Rounded]] = {name: [] for name in theta}
     for name, gradient in _gradients(problem, _forward(problem, chosen), cotangents):
         uses[name].append(gradient)
-    return torch.cat([_total(uses[name]).error.flatten(2) for name in theta], dim=2)
+    none = cotangents.new_zeros(*cotangents.shape[:2], 1)  # where no layer uses the tensor
+    parts = [
+        _total(uses[name]).error.flatten(2) if uses[name] else none.expand(-1, -1, value.numel())
+        for name, value in theta.items()
+    ]
+    return torch.cat(parts, dim=2)
 
 
 def _total(uses: list[_Rounded]) -> _Rounded:
@@ -205,7 +210,8 @@ def _gradients(
     """(name, gradient of shape (samples, rows, *its own)) of θ's part, from the last layer down."""
     theta, layers = problem.function.parameters, problem.function.layers or ()
     tensors = {**problem.function.constants, **theta}
-    lowest = min(k for k, layer in enumerate(layers) if {layer.weight, layer.bias} & set(theta))
+    own = [k for k, layer in enumerate(layers) if {layer.weight, layer.bias} & set(theta)]
+    lowest = min(own, default=len(layers))
     delta = _exact(cotangents)
     for k in range(len(layers) - 1, lowest - 1, -1):
         layer, x = layers[k], trace[k]

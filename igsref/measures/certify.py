@@ -125,7 +125,9 @@ def rank_certificate(
             "model must be piecewise linear for an exact rank; its derivatives are not rational. "
             "igsref.certify decides the rank of some smooth networks"
         )
-    return certified_rank(linearised(problem, RATIONALS).gram, rank_bound(problem).value)
+    certificate = certified_rank(linearised(problem, RATIONALS).gram, rank_bound(problem).value)
+    _check_rank_bound(problem, certificate.rank)
+    return certificate
 
 
 def certify(
@@ -187,10 +189,19 @@ def _check(problem: Problem) -> None:
     require_affordable(problem)
 
 
+def _check_rank_bound(problem: Problem, proven: int) -> None:
+    """Refuse a bound given by the user that the rank of F exceeds."""
+    if problem.known_rank is not None and problem.known_rank < proven:
+        raise ValueError(
+            f"rank_bound={problem.known_rank} is below the rank that is proven, {proven}"
+        )
+
+
 def _rational_attempt(problem: Problem, bound: RankBound) -> _Solve:
     """The rational part once; then balls for the softmax only."""
     exact = linearised(problem, RATIONALS)
     certificate = certified_rank(exact.gram, bound.value)
+    _check_rank_bound(problem, certificate.rank)
     source = bound.source if certificate.null is None else "exact null vectors"
     pivots, null = list(certificate.pivots), certificate.null
     if len(pivots) == problem.num_rows:
@@ -216,7 +227,8 @@ def _ball_attempt(problem: Problem, bound: RankBound) -> _Solve:
         seen: Linearised = linearised(problem, BALLS)
         metric = output_metric(problem, seen.logits)
         vectors = _vectors(problem, metric)
-        pivots = proven_pivots(seen.gram, bound.value)
+        pivots = proven_pivots(seen.gram, bound.value + 1)
+        _check_rank_bound(problem, len(pivots))
         if len(pivots) == problem.num_rows:
             energy = energy_beside_null(BALLS.zeros(0, len(vectors)), metric.inverse, vectors)
         elif len(pivots) == bound.value or last:
@@ -296,14 +308,18 @@ def _certified(problem: Problem, found: _Found, bits: int) -> Certified:
     if found.rank is None:  # energies in part of the range: lower bounds
         energy = np.array([e.union(c) for e, c in zip(energy, found.ceiling, strict=True)])
         igs, full_batch = igs.union(ceiling), full_batch.union(ceiling)
+    most = enclosed(ceiling)
+    whole = enclosed(igs).within(most)
+    sample_ceiling = tuple(enclosed(c * pool) for c in found.ceiling)
+    per_sample = (enclosed(e * pool) for e in energy)
     return Certified(
-        igs=enclosed(igs),
-        ceiling_enclosure=enclosed(ceiling),
+        igs=whole,
+        ceiling_enclosure=most,
         rank=found.rank,
         rank_source=found.source,
-        full_batch=enclosed(full_batch),
-        per_sample=tuple(enclosed(e * pool) for e in energy),
-        sample_ceiling=tuple(enclosed(c * pool) for c in found.ceiling),
+        full_batch=enclosed(full_batch).within(whole),
+        per_sample=tuple(e.within(c) for e, c in zip(per_sample, sample_ceiling, strict=True)),
+        sample_ceiling=sample_ceiling,
         num_samples=n,
         bits=bits,
     )

@@ -306,7 +306,7 @@ SIMULATION = Claim(
         "training minus test": {"factor": -1.0, "datasets": 150},
         "1/(2N)": {"factor": 0.5, "datasets": 150},
         "AIC for false models": {"criterion": "AIC", "datasets": 150},
-        "F in the place of H": {"criterion": "IGS/N", "datasets": 2000},
+        "F in the place of H": {"criterion": "IGS/N", "datasets": 1500},
     },
 )
 

@@ -1,0 +1,94 @@
+"""``igsref check PACKAGE.MODULE:FUNCTION``: an implementation against the vectors and the laws."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from igsref.arguments import described
+from igsref.conformance import conformance, report
+from igsref.conformance.call import told
+from igsref.conformance.invariance import EXAMPLES
+from igsref.vectors import load
+
+_FORM = "PACKAGE.MODULE:FUNCTION"
+
+
+class NoFunction(ValueError):
+    """A name does not lead to a function; the message says what was tried."""
+
+
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar=_FORM,
+            help="f(model, data) -> number, data = (inputs, labels); found from the current "
+            "directory too. It takes likelihood= if it knows more than the categorical one.",
+        ),
+    ],
+    examples: Annotated[
+        int, typer.Option(min=1, help="random networks for each transformation")
+    ] = EXAMPLES,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="file for all that was found")
+    ] = None,
+) -> None:
+    """Hold your own IGS to the reference vectors and to the law of invariance.
+
+    Exit code 0 if all that was asked is right and all laws hold, 1 if not, 2 for no function.
+    """
+    with _importable(Path.cwd()):
+        try:
+            function = find_function(name)
+        except NoFunction as error:
+            typer.echo(f"igsref check: {error}", err=True)
+            raise typer.Exit(2) from error
+        found = conformance(function, load(), examples=examples)
+    typer.echo(report(found))
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"function": name} | found.to_dict(), indent=1, allow_nan=False)
+        json_file.write_text(f"{text}\n", encoding="utf-8")
+    raise typer.Exit(0 if found.passed else 1)
+
+
+@contextmanager
+def _importable(directory: Path) -> Iterator[None]:
+    """Modules of the directory can be imported inside, before all others."""
+    before = list(sys.path)
+    sys.path.insert(0, os.fspath(directory))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """What ``package.module:function`` names.
+
+    Raises NoFunction for a name of another form, a module that cannot be imported, whatever it
+    raises, and a name in it that is missing or nothing to call.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise NoFunction(f"the name must be of the form {_FORM}; got {name!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise NoFunction(
+            f"could not import {module_name!r}, searched for in {sys.path[0]} first: {told(error)}"
+        ) from error
+    if not hasattr(module, attribute):
+        where = getattr(module, "__file__", None) or "no file"
+        raise NoFunction(f"{module_name!r} was imported from {where}; it has no {attribute!r}")
+    function = getattr(module, attribute)
+    if not callable(function):
+        raise NoFunction(f"{name} must be a function; got {described(function)}")
+    return function

@@ -1,0 +1,50 @@
+"""``igsref vectors``: write the reference vectors anew, and list them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from igsref.vectors import Vector, VectorError, load
+from igsref.vectors import write as write_vectors
+
+app = typer.Typer(help="Reference vectors: networks with proven values.", no_args_is_help=True)
+
+
+@app.command()
+def write(
+    directory: Annotated[Path, typer.Argument(help="Where the files go; made if need be.")],
+) -> None:
+    """Compute the values of the package's networks anew and write all files; takes minutes.
+
+    The files are those of the package, bit for bit.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise typer.BadParameter(f"must be a directory; {directory} is a file")
+    written = write_vectors(directory)
+    typer.echo(f"{len(written)} vectors written to {directory}")
+
+
+@app.command(name="list")
+def list_vectors(
+    directory: Annotated[
+        Path | None, typer.Argument(help="Where they are; those of the package by default.")
+    ] = None,
+) -> None:
+    """Print name, sizes, rank, IGS and tags of every vector."""
+    try:
+        vectors = load(directory)
+    except (VectorError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
+    for vector in vectors:
+        typer.echo(_line(vector))
+
+
+def _line(vector: Vector) -> str:
+    expected = vector.expected
+    count = sum(parameter.numel() for parameter in vector.model.parameters())
+    rank = "undecided" if expected.rank is None else str(expected.rank)
+    return (
+        f"{vector.name:28}  N {len(vector.inputs):3}  m {count:4}  rank {rank:>9}  "
+        f"IGS {float(expected.igs):<12.6g}  {', '.join(vector.tags)}"
+    )

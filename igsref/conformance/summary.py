@@ -1,0 +1,142 @@
+"""Everything about one function: its digits, before and after bad scaling, and the laws."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, SupportsIndex
+
+from tqdm import tqdm
+
+from igsref.conformance.call import Function
+from igsref.conformance.invariance import EXAMPLES, Law, laws
+from igsref.conformance.scores import CEILING_ROOM, MOST_DIGITS, RIGHT_DIGITS, Score, score
+from igsref.conformance.twins import DECADES, badly_scaled
+from igsref.testing import TRANSFORMATIONS
+from igsref.vectors import Vector
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """What was found of a function.
+
+    scores: on the vectors. scaled: on the badly scaled twins of some, under the same names. laws:
+    one per transformation.
+    """
+
+    scores: tuple[Score, ...]
+    scaled: tuple[Score, ...]
+    laws: tuple[Law, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that was asked is right, and all laws hold. Nothing asked is no pass."""
+        verdicts = {found.verdict for found in (*self.scores, *self.scaled)}
+        return "right" in verdicts and verdicts <= {"right", "skipped"} and self._lawful
+
+    @property
+    def _lawful(self) -> bool:
+        return all(law.verdict == "holds" for law in self.laws)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "passed": self.passed,
+            "scores": [found.to_dict() for found in self.scores],
+            "scaled": [found.to_dict() for found in self.scaled],
+            "laws": [law.to_dict() for law in self.laws],
+        }
+
+
+def conformance(
+    function: Function, vectors: Iterable[Vector], *, examples: SupportsIndex = EXAMPLES
+) -> Conformance:
+    """The function on the vectors, on their badly scaled twins and under every transformation.
+
+    function: f(model, (inputs, labels)) -> number. examples: random networks a transformation.
+    Raises ValueError for fewer than one example.
+    """
+    plain = tuple(vectors)
+    under = tuple(
+        law
+        for name in _shown(TRANSFORMATIONS, "laws")
+        for law in laws(function, examples=examples, transformations=[name])
+    )
+    return Conformance(
+        score(function, _shown(plain, "vectors")),
+        score(function, _shown(badly_scaled(plain), "badly scaled")),
+        under,
+    )
+
+
+def _shown(items: Iterable[Any], what: str) -> Iterable[Any]:
+    """A bar on a terminal."""
+    return tqdm(items, desc=what, leave=False, disable=None)
+
+
+def report(found: Conformance) -> str:
+    """Tables of verdicts in plain text: one line a case, one line a law, and the sums."""
+    twins = {entry.name: entry for entry in found.scaled}
+    rows: list[tuple[str, ...]] = [("case", "verdict", "digits", "above ceiling", "seconds", "")]
+    for entry in found.scores:
+        rows.append(_case(entry.name, entry))
+        if entry.name in twins:
+            rows.append(_case("  badly scaled", twins[entry.name]))
+    heads = ("law", "verdict", "deviation", "allowed", "refused", "")
+    parts = [_table(rows), _table([heads, *map(_line, found.laws)]), _sums(found)]
+    return "\n\n".join(parts)
+
+
+def _case(name: str, entry: Score) -> tuple[str, ...]:
+    asked = entry.verdict != "skipped"
+    digits = f"{entry.correct_digits:.1f}" if asked else "–"
+    seconds = f"{entry.seconds:.3f}" if asked else "–"
+    return name, entry.verdict, digits, "yes" if entry.above_ceiling else "", seconds, entry.error
+
+
+def _line(law: Law) -> tuple[str, ...]:
+    numbers = ["–" if share is None else f"{share:.1e}" for share in (law.worst, law.allowed)]
+    refused = f"{law.refused} of {law.examples}" if law.refused else ""
+    return law.transformation, law.verdict, *numbers, refused, law.error
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width: two to the left, numbers to the right, what was said at the end."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, second, *numbers, said in rows:
+        cells = [first.ljust(widths[0]), second.ljust(widths[1])]
+        cells += map(str.rjust, numbers, widths[2:])
+        lines.append("  ".join([*cells, said]).rstrip())
+    return "\n".join(lines)
+
+
+def _sums(found: Conformance) -> str:
+    """How many of each verdict; median and worst digits; what the words mean."""
+    under = Counter(law.verdict for law in found.laws)
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in under.items())
+    lines = [
+        f"as given: {_sum(found.scores)}",
+        f"badly scaled: {_sum(found.scaled)}",
+        f"laws: {counted}",
+        f"right: {RIGHT_DIGITS:g} or more of at most {MOST_DIGITS} digits",
+        f"above the ceiling: by more than {float(CEILING_ROOM):g} of it",
+        f"badly scaled: hidden units times 10^({DECADES:g}·N(0,1)), rounded to powers of two",
+        "passed" if found.passed else "not passed",
+    ]
+    return "\n".join(lines)
+
+
+def _sum(scores: Sequence[Score]) -> str:
+    verdicts = Counter(entry.verdict for entry in scores)
+    parts = [f"{count} {verdict}" for verdict, count in verdicts.items()]
+    parts.append(f"{sum(entry.above_ceiling for entry in scores)} above the ceiling")
+    digits = digits_of(scores)
+    if digits:
+        parts.append(f"digits: median {median(digits):.1f}, worst {min(digits):.1f}")
+    return ", ".join(parts)
+
+
+def digits_of(scores: Iterable[Score]) -> list[float]:
+    """Correct digits of the cases for which the function was asked and did not raise."""
+    return [entry.correct_digits for entry in scores if entry.verdict in ("right", "wrong")]

@@ -1,0 +1,104 @@
+"""The command finds the function, says what it found, and exits by it."""
+
+import json
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from igsref.cli import app
+from igsref.cli import check as command
+from igsref.conformance import summary
+from tests.conformance import cases
+
+MODULE = """
+import igsref
+
+def right(model, data):
+    return igsref.exact_igs(model, data).value
+
+def wrong(model, data):
+    return 1.01 * right(model, data)
+
+def raises(model, data):
+    raise RuntimeError("not today")
+
+number = 3.0
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command in a folder with a module of one's own, on three small vectors."""
+    monkeypatch.setattr(command, "load", cases.small_vectors)
+    monkeypatch.setattr(summary, "TRANSFORMATIONS", ["permutation", "node scaling"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_igs.py").write_text(MODULE)
+    (tmp_path / "broken_igs.py").write_text("import igsref\n1 / 0\n")
+    before = list(sys.path)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["check", *arguments])
+
+    yield invoke
+    assert sys.path == before
+    for name in ("own_igs", "broken_igs"):
+        sys.modules.pop(name, None)
+
+
+def test_a_right_function_of_the_current_directory_exits_with_0(run, tmp_path):
+    file = tmp_path / "new" / "found.json"
+    result = run("own_igs:right", "--examples", "1", "--json", str(file))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip().endswith("\npassed")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert (found["function"], found["passed"]) == ("own_igs:right", True)
+    assert {law["examples"] for law in found["laws"]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("wrong", "wrong"), ("raises", "RuntimeError: not today")]
+)
+def test_a_function_that_is_not_right_exits_with_1(run, name, word):
+    result = run(f"own_igs:{name}", "--examples", "1")
+    assert result.exit_code == 1
+    assert word in result.stdout
+    assert result.stdout.rstrip().endswith("not passed")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_igs", "must be of the form PACKAGE.MODULE:FUNCTION; got 'own_igs'"),
+        (":right", "must be of the form"),
+        ("own_igs:", "must be of the form"),
+        ("not_there:right", "could not import 'not_there'"),
+        ("broken_igs:right", "ZeroDivisionError: division by zero"),
+        ("own_igs:left", "it has no 'left'"),
+        ("own_igs:number", "must be a function; got float 3.0"),
+    ],
+)
+def test_a_name_that_leads_to_no_function_exits_with_2_and_says_why(run, name, message):
+    result = run(name)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_what_was_tried_is_named(run, tmp_path):
+    assert str(tmp_path) in run("not_there:right").stderr
+    assert str(tmp_path / "own_igs.py") in run("own_igs:left").stderr
+
+
+def test_fewer_than_one_example_is_refused(run):
+    result = run("own_igs:right", "--examples", "0")
+    assert result.exit_code == 2
+    assert "--examples" in result.stderr
+
+
+def test_the_command_is_in_the_help():
+    assert isinstance(app, typer.Typer)
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert "check" in result.stdout
