@@ -139,6 +139,16 @@ def repeated(recipe: Recipe, same_label: bool) -> Recipe:
     return doubled
 
 
+def rescaled(recipe: Recipe, scales: list[float]) -> Recipe:
+    """Features in other units."""
+
+    def scaled(generator: Generator) -> Parts:
+        model, inputs, labels = recipe(generator)
+        return model, inputs * torch.tensor(scales, dtype=torch.float64), labels
+
+    return scaled
+
+
 def mlp(
     widths: list[int], activation: Callable[[], nn.Module] = nn.ReLU, bias: bool = True
 ) -> Modules:
@@ -348,7 +358,9 @@ CASES = {
     "gaussian-one": Case(regression(mlp([3, 5, 1], nn.GELU), 3, 16, -2, 2), likelihood="gaussian"),
     "gaussian-two": Case(regression(mlp([3, 5, 2]), 3, 24, -2, 2), likelihood="gaussian"),
     "gaussian-linear": Case(
-        regression(mlp([3, 2]), 3, 20, -2, 2), ("single-layer", "multiple-eigenvalues"), "gaussian"
+        rescaled(regression(mlp([3, 2]), 3, 20, -2, 2), [1.0, 2.0**-10, 2.0**-20]),
+        ("single-layer", "badly-scaled", "multiple-eigenvalues"),
+        "gaussian",
     ),
 }
 

@@ -74,23 +74,26 @@ class Decimals:
         return f"[{self.lower}, {self.upper}]"
 
     @classmethod
-    def outwards(cls, low: Fraction, high: Fraction) -> "Decimals":
-        """Of two exact numbers, with a few digits more than their distance makes certain."""
+    def outwards(cls, low: Fraction, high: Fraction, fewest: int = _FEWEST_DIGITS) -> "Decimals":
+        """Of two exact numbers, with a few digits more than their distance makes certain.
+
+        fewest: how many digits there are at least, where that is not more than is needed.
+        """
         size = max(abs(low), abs(high))
-        known = _FEWEST_DIGITS
+        known = fewest
         if high > low:
             known = max(1, -_exponent((high - low) / size))
-        places = min(max(_FEWEST_DIGITS, known + _SPARE_DIGITS), _MOST_DIGITS)
+        places = min(max(fewest, known + _SPARE_DIGITS), _MOST_DIGITS)
         return cls(_rounded(low, places, ROUND_FLOOR), _rounded(high, places, ROUND_CEILING))
 
 
-def enclosed(ball: arb) -> Decimals:
-    """The ends of a ball.
+def enclosed(ball: arb, fewest: int = _FEWEST_DIGITS) -> Decimals:
+    """The ends of a ball, in so many digits at least.
 
     >>> print(enclosed(arb(1) / 4))
     [0.25, 0.25]
     """
-    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()))
+    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()), fewest)
 
 
 def _exact(point: arb) -> Fraction:

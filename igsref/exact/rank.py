@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from flint import fmpq, fmpq_mat, fmpz, nmod_mat
 
 from igsref.exact.arithmetic import RATIONALS, Array
-from igsref.progress import interruptible
 
 _FIRST_PRIME = 2**62 + 135
 _MOST_PRIMES = 8
-_AT_ONCE = 32
 _SECONDS_PER_NULL_BIT = 1e-8
 
 
@@ -114,14 +112,10 @@ def null_vectors(gram: Array, pivots: tuple[int, ...]) -> Array:
         null[row, q] = fmpq(1)
     if chosen and others:
         square = fmpq_mat(gram[chosen][:, chosen].tolist())
-        blocks = [others[i : i + _AT_ONCE] for i in range(0, len(others), _AT_ONCE)]
-        with interruptible("blocks of null vectors", len(blocks), "no exact rank yet") as shown:
-            for number, block in enumerate(shown(blocks)):
-                border = fmpq_mat(gram[chosen][:, block].tolist())
-                solved = square.solve(border, algorithm="dixon")  # type: ignore[call-arg]  # stubs lag
-                rows = range(number * _AT_ONCE, number * _AT_ONCE + len(block))
-                for row, column in zip(rows, solved.transpose().tolist(), strict=True):
-                    null[row, chosen] = [-entry for entry in column]
+        border = fmpq_mat(gram[chosen][:, others].tolist())
+        # All at once: what lifting takes hardly depends on how many columns there are.
+        solved = square.solve(border, algorithm="dixon")  # type: ignore[call-arg]  # stubs lag
+        null[:, chosen] = [[-entry for entry in column] for column in solved.transpose().tolist()]
     return null
 
 

@@ -9,6 +9,7 @@ a structural bound meets it, the rank is known too.
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, SupportsIndex, Unpack
 
 import numpy as np
@@ -87,11 +88,11 @@ class Certified:
         own = Fraction(1, b)
         if not replacement:
             own = Fraction(n - b, b * (n - 1)) if n > 1 else Fraction(1)
-        ends = [
+        low, high = (
             own * igs + (1 - own) * together
             for igs, together in zip(self.igs.fractions, self.full_batch.fractions, strict=True)
-        ]
-        return Decimals.outwards(*ends)
+        )
+        return Decimals.outwards(low, high)
 
     def __str__(self) -> str:
         rank = self.rank if self.rank is not None else "undecided"
@@ -161,7 +162,7 @@ def certify(
             except Undecided:
                 found = None
             if found is not None and _is_enough(found, wanted):
-                return _certified(problem, found, bits)
+                return _certified(problem, found, bits, wanted)
         bits *= 2
     raise ArithmeticError(
         f"{wanted} digits could not be certified with {MOST_BITS} bits; ask for fewer, or "
@@ -206,6 +207,7 @@ def _rational_attempt(problem: Problem, bound: RankBound) -> _Solve:
     pivots, null = list(certificate.pivots), certificate.null
     if len(pivots) == problem.num_rows:
         null = RATIONALS.zeros(0, problem.num_rows)
+    basis = exact.gram[:, pivots] if null is None else _unit_basis(null, pivots)
 
     def solve(last: bool) -> _Found:
         logits = _balls(exact.logits)
@@ -214,10 +216,22 @@ def _rational_attempt(problem: Problem, bound: RankBound) -> _Solve:
         if null is not None and len(null) < len(pivots):
             energy = energy_beside_null(_balls(null), metric.inverse, vectors)
         else:
-            energy = energy_in_range(_balls(exact.gram[:, pivots]), metric.metric, vectors)
+            energy = energy_in_range(_balls(basis), metric.metric, vectors)
         return _Found(energy, _ceilings(problem, metric), certificate.rank, source)
 
     return solve
+
+
+def _unit_basis(null: Array, pivots: list[int]) -> Array:
+    """The basis of range D with a unit matrix in the pivots' rows, (n, r) rationals.
+
+    Unlike columns of K it depends on the range alone: powers of two in the weights change no digit.
+    """
+    n = null.shape[1]
+    basis = RATIONALS.zeros(n, len(pivots))
+    basis[pivots, range(len(pivots))] = RATIONALS.number(1.0)
+    basis[[row for row in range(n) if row not in set(pivots)]] = -null[:, pivots]
+    return basis
 
 
 def _ball_attempt(problem: Problem, bound: RankBound) -> _Solve:
@@ -298,9 +312,10 @@ def _is_enough(found: _Found, digits: int) -> bool:
     )
 
 
-def _certified(problem: Problem, found: _Found, bits: int) -> Certified:
+def _certified(problem: Problem, found: _Found, bits: int, digits: int) -> Certified:
     """Sums and decimals, outwards; IGS = (N_F/N) Σ ‖P v_i‖², G = (N_F/N²) ‖P Σ v_i‖²."""
     n, pool = problem.num_samples, problem.pool_size
+    ends = partial(enclosed, fewest=max(17, digits + 2))
     energy, together = found.energy[:-1], found.energy[-1]
     igs = sum(energy, arb(0)) * pool / n
     ceiling = sum(found.ceiling, arb(0)) * pool / n
@@ -308,16 +323,16 @@ def _certified(problem: Problem, found: _Found, bits: int) -> Certified:
     if found.rank is None:  # energies in part of the range: lower bounds
         energy = np.array([e.union(c) for e, c in zip(energy, found.ceiling, strict=True)])
         igs, full_batch = igs.union(ceiling), full_batch.union(ceiling)
-    most = enclosed(ceiling)
-    whole = enclosed(igs).within(most)
-    sample_ceiling = tuple(enclosed(c * pool) for c in found.ceiling)
-    per_sample = (enclosed(e * pool) for e in energy)
+    most = ends(ceiling)
+    whole = ends(igs).within(most)
+    sample_ceiling = tuple(ends(c * pool) for c in found.ceiling)
+    per_sample = (ends(e * pool) for e in energy)
     return Certified(
         igs=whole,
         ceiling_enclosure=most,
         rank=found.rank,
         rank_source=found.source,
-        full_batch=enclosed(full_batch).within(whole),
+        full_batch=ends(full_batch).within(whole),
         per_sample=tuple(e.within(c) for e, c in zip(per_sample, sample_ceiling, strict=True)),
         sample_ceiling=sample_ceiling,
         num_samples=n,

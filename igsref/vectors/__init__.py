@@ -2,8 +2,8 @@
 
 >>> from igsref.vectors import load
 >>> vector = load()[0]
->>> vector.expected.igs.contains(float(vector.expected.igs))
-True
+>>> vector.name, vector.expected.rank, len(vector.expected.eigenvalues)
+('badly-scaled-0', 9, 9)
 """
 
 from igsref.vectors.fields import VectorError

@@ -63,6 +63,12 @@ def test_what_gives_no_number_has_a_verdict(function, verdict, error):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_what_is_shown_is_the_example_that_broke_the_law():
+    calls = iter([1.0, 1.0, 1.0, 1.5, 1.0, 1.0])
+    (found,) = laws(lambda model, data: next(calls), examples=3, transformations=["permutation"])
+    assert (found.verdict, found.worst) == ("broken", 0.5)
+
+
 def test_a_law_with_some_examples_refused_does_not_hold():
     calls = iter([1.0, 1.0, "no", 1.0, 1.0])
     (found,) = laws(lambda model, data: next(calls), examples=3, transformations=["permutation"])

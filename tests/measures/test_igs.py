@@ -11,6 +11,7 @@ from torch import nn
 
 import igsref
 from igsref.curvature.factor import gradients
+from igsref.curvature.rank_bound import rank_bound
 from tests.assertions import assert_in_order
 from tests.curvature.test_rank_bound import exact_rank
 from tests.strategies import SEEDS, architecture, gaussian, mlp, relu_networks
@@ -154,10 +155,27 @@ def trained_with_a_dead_unit() -> tuple[nn.Sequential, tuple[torch.Tensor, torch
     return model, (x, y)
 
 
-def test_the_exact_rank_as_bound_closes_the_upper_end():
+def without_exact_ranks(patch):
+    """As for networks whose rank is not decided exactly: the bound from structure stands."""
+    patch.setattr("igsref.geometry.geometry.exact_bound", lambda *_: None)
+
+
+def test_the_exact_rank_closes_the_upper_end():
+    model, data = trained_with_a_dead_unit()
+    result = igsref.exact_igs(model, data)
+    assert result.clear_rank
+    assert result.rank == result.rank_lower == result.rank_upper
+    assert result.rank == exact_rank(model, igsref.as_problem(model, data))
+    assert result.rank_source == "exact rank"
+    assert result.grade == "verified"
+    assert result.upper - result.lower < 1e-9 * result.value
+
+
+def test_the_exact_rank_as_bound_closes_the_upper_end(monkeypatch):
     model, data = trained_with_a_dead_unit()
     problem = igsref.as_problem(model, data)
     rank = exact_rank(model, problem)
+    without_exact_ranks(monkeypatch)
     loose, tight = igsref.exact_igs(problem), igsref.exact_igs(model, data, rank_bound=rank)
     assert loose.clear_rank
     assert loose.rank == loose.rank_lower == rank < loose.rank_upper
@@ -171,8 +189,10 @@ def test_the_exact_rank_as_bound_closes_the_upper_end():
 
 def test_a_bound_above_what_the_structure_shows_is_idle():
     model, data = trained_with_a_dead_unit()
+    shown = rank_bound(igsref.as_problem(model, data)).value
     loose = igsref.exact_igs(model, data)
-    assert igsref.exact_igs(model, data, rank_bound=loose.rank_upper + 1) == loose
+    assert loose.rank_upper < shown
+    assert igsref.exact_igs(model, data, rank_bound=shown + 1) == loose
 
 
 @pytest.mark.parametrize("samples", [4, 40], ids=["saturated", "tall"])
