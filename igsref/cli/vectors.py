@@ -19,9 +19,10 @@ def write(
 
     The files are those of the package, bit for bit.
     """
-    if directory.exists() and not directory.is_dir():
-        raise typer.BadParameter(f"must be a directory; {directory} is a file")
-    written = write_vectors(directory)
+    try:
+        written = write_vectors(directory)
+    except OSError as error:
+        raise typer.BadParameter(f"must be a directory that can be written to; {error}") from error
     typer.echo(f"{len(written)} vectors written to {directory}")
 
 

@@ -94,11 +94,11 @@ def write(directory: Path | str, source: Path | str | None = None) -> tuple[Vect
 
     source: where the networks are stored; the package's own unless given. The directory is made
     if need be. From the package's networks come the package's files, bit for bit.
-    Raises VectorError as :func:`load`.
+    Raises VectorError as :func:`load`, OSError where the directory cannot be made.
     """
     folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)  # before anything takes minutes
     vectors = load(source)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     so_far = f"those that are done are in {folder}"
     with interruptible("vectors", len(vectors), so_far) as shown:
@@ -111,7 +111,7 @@ def write(directory: Path | str, source: Path | str | None = None) -> tuple[Vect
 def _json(path: Path) -> Fields:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nested without end
         raise VectorError(f"{path.name} must be JSON in UTF-8; {error}") from error
     fields = Fields.of(path.name, value)
     fields.only("format", "version", "tags", "likelihood", "layers", "expected")
@@ -193,11 +193,17 @@ def _expected(fields: Fields, num_samples: int) -> Expected:
         raise VectorError(
             f"{minibatch.where} must have batch sizes from 1 to {num_samples}; got {unknown[0]!r}"
         )
+    full_batch, igs, ceiling = (
+        _decimals(fields, name) for name in ("full_batch", "igs", "ceiling")
+    )
+    for less, name, more in ((full_batch, "igs", igs), (igs, "ceiling", ceiling)):
+        if less.fractions[1] < 0 or less.fractions[0] > more.fractions[1]:
+            raise fields.refuse(name, "in the order 0 ≤ full_batch ≤ igs ≤ ceiling")
     return Expected(
-        igs=_decimals(fields, "igs"),
-        ceiling=_decimals(fields, "ceiling"),
+        igs=igs,
+        ceiling=ceiling,
         rank=rank,
-        full_batch=_decimals(fields, "full_batch"),
+        full_batch=full_batch,
         minibatch={int(b): _decimals(minibatch, b) for b in minibatch.values},
         per_sample=_many(fields, "per_sample", num_samples),
         eigenvalues=_many(fields, "eigenvalues", rank or 0),

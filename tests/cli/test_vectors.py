@@ -64,7 +64,8 @@ def test_vectors_are_written_bit_for_bit(only_one, tmp_path):
         assert (target / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_file_is_no_directory(only_one):
-    result = run("write", only_one / f"{NAME}.json")
+@pytest.mark.parametrize("below", [".", "inside", "x" * 300])
+def test_a_file_is_no_directory(only_one, below):
+    result = run("write", only_one / f"{NAME}.json" / below)
     assert result.exit_code == 2
     assert "must be a directory" in " ".join(result.output.split())

@@ -39,7 +39,7 @@ def test_writing_computes_the_values_anew(tmp_path):
     source.mkdir()
     values = stored(source)
     right = (source / f"{NAME}.json").read_bytes()
-    values["expected"]["igs"] = ["1", "2"]
+    values["expected"]["igs"][0] = "0"
     (source / f"{NAME}.json").write_text(json.dumps(values))
     (written,) = write(target, source)
     assert written.expected.igs == small_vector().expected.igs
@@ -93,6 +93,8 @@ def refused(folder, message):
             {"5": ["1", "1"]},
             "expected: minibatch must have batch sizes from 1 to 4; got '5'",
         ),
+        (["expected", "igs"], ["-2", "-1"], "expected: igs must be in the order 0 ≤ full_batch"),
+        (["expected", "ceiling"], ["0", "1e-9"], "expected: ceiling must be in the order .* got"),
         (["expected", "more"], 1, "expected must have the fields .*; got 'more' too"),
     ],
 )
@@ -104,6 +106,12 @@ def test_malformed_descriptions_name_file_and_field(tmp_path, place, value, mess
     inner[place[-1]] = value
     (tmp_path / f"{NAME}.json").write_text(json.dumps(values))
     refused(tmp_path, f"json.*{message}")
+
+
+def test_text_nested_without_end_is_refused(tmp_path):
+    stored(tmp_path)
+    (tmp_path / f"{NAME}.json").write_text("[" * 10**5)
+    refused(tmp_path, "json must be JSON")
 
 
 @pytest.mark.parametrize("name", ["format", "expected"])
