@@ -65,14 +65,22 @@ def page(results: Sequence[Checked]) -> str:
         "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs`). "
         "Numbers in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS 2022). "
         f"{len(results)} claims: {counts['proved']} proved, {counts['proved with a correction']} "
-        f"proved with a correction, {counts['refuted']} refuted. Each check has mutations, a sign "
-        "flipped or a hypothesis dropped, with which it must fail and does "
-        "(`tests/verification/claims/`)."
+        f"proved with a correction, {counts['refuted']} refuted."
+    )
+    reading = (
+        "The proof for every C and every network is the paragraph, for people to read. What the "
+        "machine did stands under *Checked*: identities with symbols, for C = 2, 3, 4 where they "
+        "depend on C; exact rational or ball arithmetic on finitely many instances, which proves a "
+        "counterexample and tests a theorem; or a simulation, which measures within its standard "
+        "error. Each check has mutations, a sign flipped or a hypothesis dropped, with which it "
+        "must fail and does (`tests/verification/claims/`)."
     )
     head = [
         "# Claims",
         "",
         textwrap.fill(intro, 100, break_on_hyphens=False),
+        "",
+        textwrap.fill(reading, 100, break_on_hyphens=False),
         "",
         "| claim | source | status | by |",
         "|---|---|---|---|",

@@ -44,6 +44,8 @@ def check(
 
     Exit code 0 if all that was asked is right and all laws hold, 1 if not, 2 for no function.
     """
+    if json_file is not None:
+        _make_parent(json_file)
     with _importable(Path.cwd()):
         try:
             function = find_function(name)
@@ -53,10 +55,17 @@ def check(
         found = conformance(function, load(), examples=examples)
     typer.echo(report(found))
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"function": name} | found.to_dict(), indent=1, allow_nan=False)
         json_file.write_text(f"{text}\n", encoding="utf-8")
     raise typer.Exit(0 if found.passed else 1)
+
+
+def _make_parent(file: Path) -> None:
+    """The directory of a file, before anything takes minutes."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"--json must name a file that can be written; {error}") from error
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def as_number(result: Any) -> float:
         raise NotANumber(f"returned {described(result)}, no number")
     try:
         return quietly(float, result)  # torch warns of a tensor with a gradient
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NotANumber(f"returned {described(result)}, no number") from error
 
 

@@ -78,7 +78,7 @@ def _law(
             after = _measured(function, transformed.model, network.data)
             condition = transformed.condition
             seen.append(compared(before, after, case, condition, agreement=agreement))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             errors.append(told(error))
     broken = any(not found.holds for found in seen)
     worst = max(seen, key=_severity, default=None)

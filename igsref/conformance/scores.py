@@ -79,7 +79,7 @@ def _score(function: Function, vector: Vector) -> Score:
         value = as_number(result)
     except NotANumber as error:
         return Score(vector.name, "wrong", error=str(error), seconds=seconds)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         seconds = time.perf_counter() - start
         return Score(vector.name, "refused", error=told(error), seconds=seconds)
     digits = correct_digits(value, vector.expected.igs)

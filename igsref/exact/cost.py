@@ -4,6 +4,8 @@ Seconds are of one core, to within a factor of about three, with fixed constants
 change from run to run.
 """
 
+from collections import Counter
+
 import torch
 
 from igsref.exact.network import is_piecewise_rational
@@ -16,16 +18,22 @@ MOST_ROWS_IN_BALLS = 400
 """The same where K is in balls, at one precision after the other."""
 MOST_PRODUCTS = 2e9
 """In the passes forwards and back."""
+MOST_ENTRIES = 3e7
+"""Of gradients that are multiplied out, 130 bytes each: of convolutions and shared tensors."""
 _SECONDS_PER_PRODUCT = 5e-7
 _SECONDS_PER_ENTRY = 3e-6
+_SECONDS_PER_EXPLICIT = 1e-6
+_SECONDS_PER_GRAM = 1e-8
 
 
 def linearisation_seconds(problem: Problem) -> float:
     """Of the exact logits, Jacobian and K of a supported problem."""
-    layers = problem.function.layers or ()
+    layers, n = problem.function.layers or (), problem.num_rows
     tensors = sum(layer.weight is not None for layer in layers)
-    return products(problem) * _SECONDS_PER_PRODUCT + problem.num_rows**2 * (
-        max(1, tensors) * _SECONDS_PER_ENTRY
+    return (
+        products(problem) * _SECONDS_PER_PRODUCT
+        + n**2 * max(1, tensors) * _SECONDS_PER_ENTRY
+        + entries(problem) * (_SECONDS_PER_EXPLICIT + n * _SECONDS_PER_GRAM)
     )
 
 
@@ -48,6 +56,20 @@ def products(problem: Problem) -> float:
     return problem.pool_size * (1 + 2 * problem.rows_per_sample) * each
 
 
+def entries(problem: Problem) -> int:
+    """Numbers in gradients that are multiplied out, of all rows; those of linear layers are not."""
+    layers = problem.function.layers or ()
+    uses = Counter(layer.weight for layer in layers)
+    theta = problem.function.parameters
+    own = {
+        layer.weight
+        for layer in layers
+        if layer.weight in theta
+        and (type(layer.module) is not torch.nn.Linear or uses[layer.weight] > 1)
+    }
+    return problem.num_rows * sum(theta[name].numel() for name in own if name is not None)
+
+
 def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: value for name, value in named.items() if value.is_floating_point()}
@@ -67,5 +89,11 @@ def require_affordable(problem: Problem) -> None:
         raise ValueError(
             f"exact arithmetic makes at most {MOST_PRODUCTS:.0e} products; this network takes "
             f"{needed:.1e} (N_F = {problem.pool_size}, R = {problem.rows_per_sample}, "
+            f"m = {problem.num_parameters}). {advice}"
+        )
+    if (held := entries(problem)) > MOST_ENTRIES:
+        raise ValueError(
+            f"exact arithmetic multiplies out at most {MOST_ENTRIES:.0e} entries of gradients of "
+            f"convolutions and shared tensors; here are {held:.1e} ({problem.num_rows} rows, "
             f"m = {problem.num_parameters}). {advice}"
         )

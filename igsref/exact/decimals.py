@@ -40,11 +40,14 @@ class Decimals:
 
     @property
     def digits(self) -> int:
-        """Decimal digits that the ends prove: −log10 of the relative width, rounded down."""
+        """Decimal digits that the ends prove: −log10 of the relative width, rounded down.
+
+        Of an exact number as many as can be asked for, 1,100.
+        """
         low, high = self.fractions
         size = max(abs(low), abs(high))
         if low == high:
-            return len(self.lower.replace("-", "").replace(".", "").split("e")[0])
+            return _MOST_DIGITS
         width = (high - low) / size  # beyond the range of floats where there are many digits
         ratio = decimal.Decimal(width.numerator) / decimal.Decimal(width.denominator)
         return -ratio.adjusted() - 1
@@ -74,26 +77,32 @@ class Decimals:
         return f"[{self.lower}, {self.upper}]"
 
     @classmethod
-    def outwards(cls, low: Fraction, high: Fraction, fewest: int = _FEWEST_DIGITS) -> "Decimals":
+    def outwards(
+        cls,
+        low: Fraction,
+        high: Fraction,
+        fewest: int = _FEWEST_DIGITS,
+        most: int = _MOST_DIGITS,
+    ) -> "Decimals":
         """Of two exact numbers, with a few digits more than their distance makes certain.
 
-        fewest: how many digits there are at least, where that is not more than is needed.
+        fewest, most: the digits that are written, where an end does not need less.
         """
         size = max(abs(low), abs(high))
         known = fewest
         if high > low:
             known = max(1, -_exponent((high - low) / size))
-        places = min(max(fewest, known + _SPARE_DIGITS), _MOST_DIGITS)
+        places = min(max(fewest, known + _SPARE_DIGITS), most)
         return cls(_rounded(low, places, ROUND_FLOOR), _rounded(high, places, ROUND_CEILING))
 
 
-def enclosed(ball: arb, fewest: int = _FEWEST_DIGITS) -> Decimals:
-    """The ends of a ball, in so many digits at least.
+def enclosed(ball: arb, fewest: int = _FEWEST_DIGITS, most: int = _MOST_DIGITS) -> Decimals:
+    """The ends of a ball, in so many digits.
 
     >>> print(enclosed(arb(1) / 4))
     [0.25, 0.25]
     """
-    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()), fewest)
+    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()), fewest, most)
 
 
 def _exact(point: arb) -> Fraction:

@@ -93,14 +93,16 @@ class Geometry:
     def rank_upper(self) -> RankBound:
         """F has at most this rank, and why: by structure, or its exact rank where that is cheap.
 
-        Cheap is a second, or 20 times what the factorisation takes.
+        Cheap is a second, or 20 times what the factorisation takes. An exact rank below an
+        estimated ``rank_lower`` would show that estimate to be wrong, and closes nothing.
         """
-        if self.rank_lower >= self.structural.value or self.certificate.grade != "verified":
+        if self.rank_lower >= self.structural.value:
             return self.structural
         if self.structural.value == self.problem.known_rank:
             return self.structural
         seconds = max(_CHEAP, _CHEAP_FACTORISATIONS * factorisation_seconds(self.problem))
-        return exact_bound(self.problem, self.structural, seconds) or self.structural
+        exact = exact_bound(self.problem, self.structural, seconds)
+        return self.structural if exact is None or exact.value < self.rank_lower else exact
 
     @property
     def rank_lower(self) -> int:

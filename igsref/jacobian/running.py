@@ -235,6 +235,8 @@ def _applied(layer: Layer, tensors: Mapping[str, Tensor], x: _Rounded) -> _Round
     module = layer.module
     if type(module) in _DERIVATIVES:
         return _tanh(x) if type(module) is nn.Tanh else _piecewise_linear(module, x)
+    if type(module) in (nn.Identity, nn.Dropout):  # a problem has none that drops anything
+        return x
     if layer.weight is None:
         return _map(module, x)
     bias = None if layer.bias is None else _along_channels(module, tensors[layer.bias])
@@ -264,7 +266,7 @@ def _objection(module: Any) -> str | None:
         return f"has the negative slope {module.negative_slope}"
     if isinstance(module, nn.Flatten) and module.start_dim != 1:
         return f"flattens from start_dim={module.start_dim}, not from 1"
-    known = (*_DERIVATIVES, *_CONVOLUTIONS, nn.Linear, nn.Flatten, nn.Identity)
+    known = (*_DERIVATIVES, *_CONVOLUTIONS, nn.Linear, nn.Flatten, nn.Identity, nn.Dropout)
     return None if type(module) in known else "has no error analysis"
 
 

@@ -45,7 +45,8 @@ class Certified:
     lower ≤ IGS ≤ upper, as strings: the exact IGS of the very floats. ceiling: an upper end of the
     exact ceiling. rank: of F, exact; None if undecided, and then upper is the ceiling.
     rank_source: what decided it. full_batch: G = ḡ F⁺ ḡᵀ. per_sample: g_i F⁺ g_iᵀ.
-    sample_ceiling: of each. bits: the working precision that was enough.
+    sample_ceiling: of each. asked: the digits that were asked for. bits: the working precision
+    that was enough.
     """
 
     igs: Decimals
@@ -56,6 +57,7 @@ class Certified:
     per_sample: tuple[Decimals, ...]
     sample_ceiling: tuple[Decimals, ...]
     num_samples: int
+    asked: int
     bits: int
 
     @property
@@ -92,7 +94,7 @@ class Certified:
             own * igs + (1 - own) * together
             for igs, together in zip(self.igs.fractions, self.full_batch.fractions, strict=True)
         )
-        return Decimals.outwards(low, high)
+        return Decimals.outwards(low, high, *_places(self.asked))
 
     def __str__(self) -> str:
         rank = self.rank if self.rank is not None else "undecided"
@@ -154,20 +156,17 @@ def certify(
     bound = rank_bound(problem)
     attempt = _rational_attempt if is_piecewise_rational(problem) else _ball_attempt
     solve = attempt(problem, bound)
-    bits = max(_FIRST_BITS, 8 * wanted)
+    bits, reason = max(_FIRST_BITS, 8 * wanted), "its numbers are too far apart"
     while bits <= MOST_BITS:
         with ctx.workprec(bits):
             try:
                 found = solve(bits >= MOST_BITS // 2)
-            except Undecided:
-                found = None
+            except Undecided as error:
+                found, reason = None, str(error)
             if found is not None and _is_enough(found, wanted):
                 return _certified(problem, found, bits, wanted)
         bits *= 2
-    raise ArithmeticError(
-        f"{wanted} digits could not be certified with {MOST_BITS} bits; ask for fewer, or "
-        "rescale the network: its numbers are too far apart"
-    )
+    raise ArithmeticError(f"{wanted} digits could not be certified with {MOST_BITS} bits: {reason}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,10 +311,16 @@ def _is_enough(found: _Found, digits: int) -> bool:
     )
 
 
+def _places(digits: int) -> tuple[int, int]:
+    """The fewest and the most digits of an end that are written where so many are asked for."""
+    return max(17, digits + 2), 2 * digits + 50
+
+
 def _certified(problem: Problem, found: _Found, bits: int, digits: int) -> Certified:
     """Sums and decimals, outwards; IGS = (N_F/N) Σ ‖P v_i‖², G = (N_F/N²) ‖P Σ v_i‖²."""
     n, pool = problem.num_samples, problem.pool_size
-    ends = partial(enclosed, fewest=max(17, digits + 2))
+    fewest, most = _places(digits)
+    ends = partial(enclosed, fewest=fewest, most=most)
     energy, together = found.energy[:-1], found.energy[-1]
     igs = sum(energy, arb(0)) * pool / n
     ceiling = sum(found.ceiling, arb(0)) * pool / n
@@ -323,18 +328,19 @@ def _certified(problem: Problem, found: _Found, bits: int, digits: int) -> Certi
     if found.rank is None:  # energies in part of the range: lower bounds
         energy = np.array([e.union(c) for e, c in zip(energy, found.ceiling, strict=True)])
         igs, full_batch = igs.union(ceiling), full_batch.union(ceiling)
-    most = ends(ceiling)
-    whole = ends(igs).within(most)
+    highest = ends(ceiling)
+    whole = ends(igs).within(highest)
     sample_ceiling = tuple(ends(c * pool) for c in found.ceiling)
     per_sample = (ends(e * pool) for e in energy)
     return Certified(
         igs=whole,
-        ceiling_enclosure=most,
+        ceiling_enclosure=highest,
         rank=found.rank,
         rank_source=found.source,
         full_batch=ends(full_batch).within(whole),
         per_sample=tuple(e.within(c) for e, c in zip(per_sample, sample_ceiling, strict=True)),
         sample_ceiling=sample_ceiling,
         num_samples=n,
+        asked=digits,
         bits=bits,
     )

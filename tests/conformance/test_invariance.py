@@ -52,6 +52,7 @@ def test_float32_breaks_the_law_of_bad_scaling():
     ("function", "verdict", "error"),
     [
         (cases.raises, "refused", "RuntimeError: no CUDA here"),
+        (cases.exits, "refused", "SystemExit: 0"),
         (cases.text, "refused", "NotANumber: returned str '1.5', no number"),
         (cases.nan, "broken", ""),
     ],

@@ -98,6 +98,7 @@ def test_float32_is_wrong_where_units_are_badly_scaled():
     ("function", "verdict", "error"),
     [
         (cases.raises, "refused", "RuntimeError: no CUDA here"),
+        (cases.exits, "refused", "SystemExit: 0"),
         (cases.text, "wrong", "returned str '1.5', no number"),
         (cases.nan, "wrong", ""),
     ],

@@ -6,7 +6,7 @@ from torch import nn
 
 import igsref
 from igsref.exact import cost
-from igsref.exact.cost import linearisation_seconds, products, require_affordable
+from igsref.exact.cost import entries, linearisation_seconds, products, require_affordable
 from igsref.measures import certify
 from tests.strategies import classes, gaussian, mlp
 
@@ -68,6 +68,28 @@ def test_too_many_products_are_refused_with_the_sizes(monkeypatch):
     require_affordable(found)
     monkeypatch.setattr(cost, "MOST_PRODUCTS", products(found) - 1)
     message = r"this network takes 5\.6e\+02 \(N_F = 4, R = 2, m = 31\)"
+    with pytest.raises(ValueError, match=message):
+        require_affordable(found)
+
+
+def test_gradients_that_are_multiplied_out_are_counted():
+    """Of kernels and shared weights, for each row; a linear layer's stay outer products."""
+    kernel = nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(6, 3))
+    assert entries(problem(kernel, 2, 3)) == 8 * 3 * 2 * 2
+    frozen = problem(kernel, 2, 3, parameters="2.*")
+    assert entries(frozen) == 0
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    assert entries(problem(model, 3)) == 0
+    model[2].weight = model[0].weight
+    assert entries(problem(model, 3)) == 8 * 9
+
+
+def test_too_many_entries_are_refused_with_the_sizes(monkeypatch):
+    found = problem(nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Linear(6, 3)), 2, 3)
+    monkeypatch.setattr(cost, "MOST_ENTRIES", entries(found))
+    require_affordable(found)
+    monkeypatch.setattr(cost, "MOST_ENTRIES", entries(found) - 1)
+    message = r"entries of gradients of convolutions .*; here are 9\.6e\+01 \(8 rows, m = 36\)"
     with pytest.raises(ValueError, match=message):
         require_affordable(found)
 

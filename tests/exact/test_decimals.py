@@ -51,6 +51,20 @@ def test_digits_are_those_that_the_width_leaves(digits):
     assert (upper - lower) / upper < Fraction(1, 10 ** (digits - 1))
 
 
+def test_an_exact_number_has_all_digits_that_can_be_asked_for():
+    assert Decimals("0.25", "0.25").digits == Decimals("0", "0").digits >= 1000
+
+
+@pytest.mark.parametrize("fewest, most", [(17, 1100), (30, 40), (3, 5)])
+def test_as_many_digits_are_written_as_wanted(fewest, most):
+    low, width = Fraction(1, 7), Fraction(1, 10**50)
+    for high in (low, low + width):
+        found = Decimals.outwards(low, high, fewest, most)
+        written = len(found.lower.removeprefix("0."))
+        assert min(fewest, most) <= written <= most
+        assert found.contains(low) and found.contains(high)
+
+
 def test_an_interval_that_reaches_from_zero_has_no_digits():
     assert Decimals("0", "3").digits <= 0
     assert Decimals("-1", "1").digits <= 0

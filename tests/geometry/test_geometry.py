@@ -6,7 +6,7 @@ from torch import nn
 
 import igsref
 from igsref.curvature.rank_bound import RankBound
-from tests.strategies import architecture, gaussian
+from tests.strategies import architecture, fill_, gaussian
 
 POOL = gaussian(9, 9, 3)
 MEMBERS = torch.tensor([7, 2, 4])
@@ -115,13 +115,26 @@ def test_an_exact_rank_is_decided_once(monkeypatch):
 
 def test_no_exact_rank_is_decided_where_it_would_tell_nothing(monkeypatch):
     seen = asked(monkeypatch)
-    closed, given = geometry(twins=True), dead(rank_bound=0)
-    model, x, y = architecture("MLP with gelu", 0, 30)
-    estimated = igsref.as_geometry(model, (x, y))
-    assert estimated.certificate.grade == "estimated"
-    for found in (closed, given, estimated):
+    for found in (geometry(twins=True), dead(rank_bound=0)):
         assert found.rank_upper == found.structural
     assert not seen
+
+
+def test_an_exact_rank_closes_estimated_brackets_too_unless_it_is_below_their_rank(monkeypatch):
+    pooling = nn.Sequential(
+        *(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 3))
+    )
+    model, x = fill_(pooling.double(), 2), gaussian(1, 40, 1, 3, 3)
+    with torch.no_grad():
+        model[0].bias[0] = -40.0  # off on all samples, which structure does not know
+    data = x, torch.arange(40) % 3
+    found, refuted = igsref.as_geometry(model, data), igsref.as_geometry(model, data)
+    assert found.certificate.grade == "estimated"
+    assert found.rank_upper.source == "exact rank"
+    assert found.rank_lower == found.rank_upper.value < found.structural.value
+    below = RankBound(refuted.rank_lower - 1, "exact rank")
+    monkeypatch.setattr("igsref.geometry.geometry.exact_bound", lambda *_: below)
+    assert refuted.rank_upper == refuted.structural
 
 
 def test_where_the_rank_is_known_to_be_zero_nothing_lies_inside():

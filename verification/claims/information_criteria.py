@@ -135,7 +135,8 @@ COIN_CLAIM = Claim(
         "limiting distribution of N × gap. The expectation itself is +∞ for a coin at every N (N "
         "equal throws have a positive chance, and then p̂ is 0 or 1), and undefined wherever a "
         "data set may have no finite fit. So it has to be read conditionally on a fit near θ*; the "
-        "chance of the rest falls exponentially in N. The check sums over all outcomes of N throws "
+        "chance of the rest falls exponentially in N where per-sample gradients have exponential "
+        "moments, as for finitely many x. The check sums over all outcomes of N throws "
         "of a coin in balls, given a finite fit: N × gap → 1 = Tr(H⁻¹C)."
     ),
     check=check_coin,
@@ -241,7 +242,7 @@ def check_igs(metric: str = "fisher", ones: fmpq = NOISY) -> str:
 IGS = Claim(
     name="igs-over-n-is-tic",
     source="(9)",
-    statement="IGS/N = (1/N) Tr(F⁺C), and this is TIC for every C if and only if H = F",
+    statement="IGS/N = (1/N) Tr(F⁺C), and this is TIC for every C if and only if H = F (H, F ≻ 0)",
     status="proved with a correction",
     means="exact rational computation",
     argument=(
