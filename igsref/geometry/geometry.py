@@ -98,8 +98,6 @@ class Geometry:
         """
         if self.rank_lower >= self.structural.value:
             return self.structural
-        if self.structural.value == self.problem.known_rank:
-            return self.structural
         seconds = max(_CHEAP, _CHEAP_FACTORISATIONS * factorisation_seconds(self.problem))
         exact = exact_bound(self.problem, self.structural, seconds)
         return self.structural if exact is None or exact.value < self.rank_lower else exact

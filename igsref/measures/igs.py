@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from igsref.curvature.exact_bound import EXACT
 from igsref.enclosure import Enclosure, combined
 from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
@@ -103,8 +104,11 @@ def full_batch(
 def check_rank_bound(geometry: Geometry) -> None:
     """Refuse a bound given by the user that the rank of F exceeds."""
     bound, rank = geometry.problem.known_rank, geometry.rank_lower
+    exact = geometry.rank_upper.source == EXACT
+    if exact:
+        rank = geometry.rank_upper.value
     if bound is not None and bound < rank:
-        shown = "proven" if geometry.certificate.grade == "verified" else "estimated"
+        shown = "proven" if exact or geometry.certificate.grade == "verified" else "estimated"
         raise ValueError(f"rank_bound={bound} is below the rank that is {shown}, {rank}")
 
 

@@ -133,6 +133,16 @@ def test_as_many_digits_as_asked(kind, seed, digits):
     assert_in_common(found.igs, certified(kind, seed).igs)
 
 
+def test_the_precision_is_doubled_until_the_digits_are_there(monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_BITS", 64)
+    network, exact, _ = known("extreme", 0)
+    found = certify(network.model, data_of(network), digits=8)
+    assert found.bits in (128, 256)
+    assert found.digits >= 8
+    assert_holds(found.igs, exact.value)
+    assert_in_common(found.igs, certified("extreme", 0).igs)
+
+
 # Two routes to the same energies.
 
 

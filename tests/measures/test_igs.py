@@ -228,3 +228,26 @@ def test_ceiling_that_overflows_in_the_sum_names_the_sample():
 def test_a_second_run_gives_the_same_bits():
     model, x, y = architecture("convolution", 0, 9)
     assert igsref.exact_igs(model, (x, y)).to_json() == igsref.exact_igs(model, (x, y)).to_json()
+
+
+def test_a_loose_bound_of_the_user_leaves_the_exact_rank_to_be_decided():
+    """Below what structure knows and above the exact rank; and one below it is refused."""
+    model, data = twins()
+    exact = igsref.exact_rank(model, data)
+    alone = igsref.exact_igs(model, data)
+    assert alone.rank_source == "exact rank"
+    loose = igsref.exact_igs(model, data, rank_bound=exact + 1)
+    assert (loose.rank_source, loose.rank_upper) == ("exact rank", exact)
+    assert (loose.lower, loose.upper) == (alone.lower, alone.upper)
+    with pytest.raises(ValueError, match=f"below the rank that is proven, {exact}"):
+        igsref.exact_igs(model, data, rank_bound=exact - 1)
+
+
+def twins():
+    """A ReLU network with two equal hidden units, and samples enough for all other directions."""
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    for seed, parameter in enumerate(model.parameters()):
+        parameter.data.copy_(gaussian(seed, *parameter.shape))
+    model[0].weight.data[1], model[0].bias.data[1] = model[0].weight[0], model[0].bias[0]
+    model[2].weight.data[:, 1] = model[2].weight[:, 0]
+    return model, (gaussian(9, 30, 2), torch.arange(30) % 3)
