@@ -5,6 +5,7 @@ all p in the simplex, whatever network gives them. Roots of p are avoided by wor
 B_i = (I − 1 p_iᵀ) J_i of A_i = diag(√p_i) B_i and the weights p_i.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -190,8 +191,16 @@ def random_pool(
 
 
 def random_pools(count: int, *, seed: int = 0, **sizes: int) -> list[Pool]:
+    """Pools of 3, 2 and 4 classes in turn, unless ``classes`` is given."""
     rng = random.Random(seed)
-    return [random_pool(rng, **sizes) for _ in range(count)]
+    turns = itertools.cycle([sizes.pop("classes")] if "classes" in sizes else [3, 2, 4])
+    return [random_pool(rng, classes=next(turns), **sizes) for _ in range(count)]
+
+
+def counted(pools: Sequence[Pool]) -> str:
+    """How many pools there are, and of how many classes, for the evidence."""
+    classes = sorted({pool.jacobians[0].nrows() for pool in pools})
+    return f"{len(pools)} exact pools (C = {', '.join(map(str, classes))})"
 
 
 def require_on_pools(pools: Sequence[Pool], holds: Callable[[Pool], bool], what: str) -> None:

@@ -6,6 +6,7 @@ from flint import fmpq
 from verification.claims.claim import Claim, require
 from verification.claims.exact_geometry import (
     Pool,
+    counted,
     fisher,
     form,
     gradients,
@@ -46,7 +47,7 @@ def check_span(sign: int = -1, power: int = 1, other_sample: bool = False) -> st
         return all(g * projector == g for g in rows)
 
     require_on_pools(pools, spanned, "g_i F⁺F = g_i")
-    return f"{CASES}: {zeros} entries, all 0; {len(pools)} exact pools with singular F"
+    return f"{CASES}: {zeros} entries, all 0; {counted(pools)} with singular F"
 
 
 SPAN = Claim(

@@ -13,6 +13,7 @@ from verification.claims.exact_geometry import (
     Pool,
     ceiling,
     centred_rows,
+    counted,
     diagonal,
     fisher,
     igs,
@@ -72,7 +73,7 @@ def check_sum(root: bool = False, mean: bool = False, wrong_label: bool = False)
         return igs(pool) == (total / len(pool) if mean else total)
 
     require_on_pools(pools, agrees, "IGS = Σ h_{i,y}/p_{i,y}")
-    return f"{len(pools)} exact pools with singular F: equal"
+    return f"{counted(pools)} with singular F: equal"
 
 
 SUM = Claim(
@@ -275,7 +276,7 @@ def check_expected(uniform: bool = False, full_rank: bool = False) -> str:
             assignments += 1
         rank = len(pool) * (classes - 1) if full_rank else fisher(pool).rank()
         require(expected == rank, "E[IGS] = rank F")
-    return f"{len(pools)} exact pools of rank 2, {assignments} assignments of labels: equal"
+    return f"{counted(pools)} of rank 2, {assignments} assignments of labels: equal"
 
 
 EXPECTED = Claim(

@@ -10,6 +10,7 @@ from flint import fmpq
 from verification.claims.claim import Claim, require
 from verification.claims.exact_geometry import (
     Pool,
+    counted,
     diagonal,
     fisher,
     form,
@@ -60,7 +61,7 @@ def check_proposition(singular: bool = False, damping: int = 0) -> str:
         else:
             before, after = whitened_gram(pool), whitened_gram(moved)
         require(before == after, "g_i F⁺ g_jᵀ is the same in both parametrisations")
-    return f"{len(pools)} exact pools with singular F: every g_i F⁺ g_jᵀ equal"
+    return f"{counted(pools)} with singular F: every g_i F⁺ g_jᵀ equal"
 
 
 PROPOSITION = Claim(

@@ -9,6 +9,7 @@ from flint import fmpq_mat
 from verification.claims.claim import Claim, require
 from verification.claims.exact_geometry import (
     Pool,
+    counted,
     fisher,
     form,
     gradients,
@@ -177,7 +178,7 @@ def check_form(outside: bool = False, covariant: bool = True) -> str:
             require(form(images[0], other, images[1]) == value, "g'F'⁺h'ᵀ = gF⁺hᵀ")
             require(form(g, general, h) == value, "gXhᵀ = gF⁺hᵀ")
             equal += 2
-    return f"{len(pools)} exact pools of rank 3, m = 5: {equal} equal forms"
+    return f"{counted(pools)} of rank 3, m = 5: {equal} equal forms"
 
 
 FORM = Claim(
