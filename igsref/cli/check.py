@@ -45,7 +45,7 @@ def check(
     Exit code 0 if all that was asked is right and all laws hold, 1 if not, 2 for no function.
     """
     if json_file is not None:
-        _make_parent(json_file)
+        _make_file(json_file)
     with _importable(Path.cwd()):
         try:
             function = find_function(name)
@@ -60,10 +60,11 @@ def check(
     raise typer.Exit(0 if found.passed else 1)
 
 
-def _make_parent(file: Path) -> None:
-    """The directory of a file, before anything takes minutes."""
+def _make_file(file: Path) -> None:
+    """A file that can be written to, and its directory, before anything takes minutes."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     except OSError as error:
         raise typer.BadParameter(f"--json must name a file that can be written; {error}") from error
 

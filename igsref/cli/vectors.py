@@ -35,7 +35,7 @@ def list_vectors(
     """Print name, sizes, rank, IGS and tags of every vector."""
     try:
         vectors = load(directory)
-    except (VectorError, FileNotFoundError) as error:
+    except (VectorError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     for vector in vectors:
         typer.echo(_line(vector))
