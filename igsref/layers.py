@@ -16,11 +16,14 @@ class Layer:
     """One layer: the module, for its kind and settings, and its parameters' names.
 
     weight, bias: names of its tensors in θ or among the constants; None where it has none.
+    mean, variance: the same of the running statistics of a normalisation.
     """
 
     module: nn.Module
     weight: str | None
     bias: str | None
+    mean: str | None = None
+    variance: str | None = None
 
 
 def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
@@ -38,7 +41,8 @@ def sequential_layers(model: nn.Module) -> tuple[Layer, ...] | None:
         held = {name for name, _ in module.named_parameters(recurse=False)}
         if not held <= {"weight", "bias"} or type(module).__module__.split(".")[0] != "torch":
             return None
-        own = [getattr(module, name, None) for name in ("weight", "bias")]
+        names = ("weight", "bias", "running_mean", "running_var")
+        own = [getattr(module, name, None) for name in names]
         if any(tensor is not None and id(tensor) not in first for tensor in own):
             return None
         layers.append(Layer(module, *(None if t is None else first[id(t)] for t in own)))

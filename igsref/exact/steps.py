@@ -201,8 +201,8 @@ def _normalisation(layer: Layer, theta: Mapping[str, Tensor], x: Array) -> Step:
     """(x − μ)/√(σ² + ε)·γ + β of each channel, with running statistics; in balls."""
     module: Any = layer.module
     along = (-1, *(1 for _ in x.shape[2:]))
-    mean = BALLS.array(module.running_mean.double())
-    variance = BALLS.array(module.running_var.double()) + arb(module.eps)
+    mean = BALLS.array(theta[str(layer.mean)])
+    variance = BALLS.array(theta[str(layer.variance)]) + arb(module.eps)
     inverse = np.array([v.rsqrt() for v in variance])
     normal = (x - mean.reshape(along)) * inverse.reshape(along)
     gamma = None if layer.weight is None else BALLS.array(theta[layer.weight])

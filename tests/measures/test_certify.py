@@ -540,3 +540,12 @@ def test_brackets_of_piecewise_linear_networks_are_closed_by_their_exact_rank():
         assert result.rank_source == ("exact rank" if by_null_vectors else found.rank_source)
         sources[result.rank_source] += 1
     assert sources["exact rank"] >= 8
+
+
+def test_statistics_are_those_of_the_problem_and_not_of_what_became_of_the_module():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)).double()
+    problem = igsref.as_problem(model.eval(), (gaussian(3, 4, 2), torch.tensor([0, 1, 1, 0])))
+    before = igsref.certify(problem)
+    model[1].running_var.mul_(7.0)
+    model[1].running_mean.add_(1.0)
+    assert igsref.certify(problem) == before
