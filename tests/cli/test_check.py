@@ -102,3 +102,12 @@ def test_the_command_is_in_the_help():
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     assert "check" in result.stdout
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "conformance", lambda *_, **__: pytest.fail("the run has started"))
+    (tmp_path / "file").write_text("")
+    for name in ("file/found.json", "x" * 300):
+        result = run("own_igs:right", "--json", name)
+        assert result.exit_code == 2
+        assert "must name a file that can be written" in " ".join(result.output.split())

@@ -486,6 +486,16 @@ def test_digits_beyond_all_precision_are_an_error(monkeypatch):
         certify(mlp(0, [2, 3, 2], nn.ReLU), DATA, digits=200)
 
 
+def test_a_kink_that_no_precision_decides_is_named():
+    """Equal units with outgoing weights 1 and −1: the sum is 0, and balls cannot know it."""
+    model = nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 2))
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.5)
+    model[2].weight.data[0, 1], model[2].bias.data[0] = -0.5, 0.0
+    with pytest.raises(ArithmeticError, match=r"bits: the sign of .* is open"):
+        certify(model.double(), (gaussian(0, 3, 1), torch.tensor([0, 1, 1])))
+
+
 # Powers of two, which round nothing.
 
 
