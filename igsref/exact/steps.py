@@ -153,7 +153,9 @@ def _reads(module: Any, shape: tuple[int, ...]) -> tuple[list[Array], tuple[int,
     if type(module) is nn.Linear:
         return [read], shape[:-1]
     kind = torch.nn.functional.conv1d if type(module) is nn.Conv1d else torch.nn.functional.conv2d
-    zero = torch.zeros_like(module.weight, dtype=torch.float64)
+    # Not the module's own weights: they may be on another device.
+    kernel = module.out_channels, module.in_channels // module.groups, *module.kernel_size
+    zero = torch.zeros(kernel, dtype=torch.float64)
     settings = module.stride, module.padding, module.dilation, module.groups
     return np.split(read, module.groups, axis=1), kind(index, zero, None, *settings).shape[2:]
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 import igsref
+from igsref.exact import steps
 from igsref.exact.arithmetic import RATIONALS
 from igsref.exact.steps import Outer, is_rational, objection, step
 from igsref.layers import sequential_layers
@@ -187,3 +189,21 @@ def test_running_statistics_are_those_of_the_model():
     result = igsref.exact_igs(model, (coarse(0, 3, 2), torch.tensor([0, 1, 0])))
     assert float(certified.lower) == pytest.approx(result.value, rel=1e-9)
     assert np.isfinite(float(certified.upper))
+
+
+class OnTheCpu(TorchFunctionMode):
+    """Refuses tensors that are elsewhere, of which "meta" stands for all."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        assert not any(isinstance(a, torch.Tensor) and a.device.type != "cpu" for a in args)
+        return function(*args, **(kwargs or {}))
+
+
+def test_what_a_layer_reads_does_not_depend_on_where_its_weights_are():
+    settings = {"stride": 2, "padding": 1, "groups": 2}
+    here, there = (nn.Conv2d(2, 4, 3, **settings, device=device) for device in ("cpu", "meta"))
+    with OnTheCpu():
+        found, spatial = steps._reads(there, (2, 5, 4))
+    expected = steps._reads(here, (2, 5, 4))
+    assert spatial == expected[1] == (3, 2)
+    assert all((a == b).all() for a, b in zip(found, expected[0], strict=True))
