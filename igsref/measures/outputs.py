@@ -9,6 +9,8 @@ max_x (vᵀAx)²/‖Ax‖², the exact one lies within
 IGS is N_F/N times the energy of the labelled samples, N_F the size of the pool.
 """
 
+import math
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -69,6 +71,10 @@ def _outermost(upper: float, shift: float, metric: float) -> float:
 
 
 def _sizes(outputs: OutputError) -> tuple[float, float]:
-    residual = outputs.residual.square()
+    # Where the perturbed logits or their differences overflow, NaN, nothing is known.
+    residual, metric = (
+        part.nan_to_num(nan=math.inf, posinf=math.inf)
+        for part in (outputs.residual.square(), outputs.metric)
+    )
     shift = float(residual.sum()) ** 0.5 * (1 + 2.0**-53 * (8 + len(residual)))
-    return shift, float(outputs.metric.max())
+    return shift, float(metric.max())

@@ -65,6 +65,14 @@ def test_what_was_found_once_is_right_now(network, change):
     assert not [outcome.wrong for outcome in found.values() if outcome.wrong]
 
 
+def test_logits_that_overflow_when_perturbed_leave_everything_open():
+    """The largest weight there is: an evaluation beside it is not finite, and bounds were NaN."""
+    changes = ("spectral norm", "softmax inside", "largest weight")
+    found = recipes.tried(Recipe("linear", 31, changes))["exact_igs"]
+    assert (found.kind, found.wrong) == (verdict.ACCEPTED, ())
+    assert found.value.upper == float("inf")
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_is_taken_as_it_is(network):
     found = recipes.tried(Recipe(network, 1))
