@@ -1,7 +1,10 @@
 """The vectors that come with the package: what they cover, and that they are right."""
 
+import json
+import re
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from flint import arb, ctx
@@ -32,6 +35,13 @@ COVERED = {
 
 def named(name):
     return next(vector for vector in VECTORS if vector.name == name)
+
+
+def test_the_example_of_the_page_is_the_file():
+    page = Path(__file__).resolve().parents[2] / "docs" / "vectors.md"
+    (block,) = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    stored = json.loads((PACKAGE_DATA / "one-sample.json").read_text(encoding="utf-8"))
+    assert json.loads(block) == {**stored, "tags": []}
 
 
 def test_there_are_enough_and_they_are_small():

@@ -262,28 +262,35 @@ IGS = Claim(
 
 # Simulation.
 
-DATASETS, SAMPLES, SEED = 4000, 2000, 1
+DATASETS, SEED = 4000, 1
+# Below 2,000 some data set of the hidden unit has no finite fit: the correction of the claim above.
+GROWING = (2000, 8000)
 FAR = 4.0
 
 
-@lru_cache(maxsize=10)
-def drawn(number: int, datasets: int) -> Draws:
-    return draw(scenarios()[number], datasets, SAMPLES, SEED)
+@lru_cache(maxsize=20)
+def drawn(number: int, datasets: int, samples: int) -> Draws:
+    return draw(scenarios()[number], datasets, samples, SEED)
 
 
 def check_simulation(criterion: str = "TIC", factor: float = 1.0, datasets: int = DATASETS) -> str:
-    """N × mean gap against the criterion at θ*, a sum over the whole distribution."""
+    """N × mean gap, N growing, against the criterion at θ*, a sum over the whole distribution."""
     seen = []
     for number, scene in enumerate(scenarios()):
         true = fitted(scene, scene.probability[None], scene.start[None])
         theory = factor * float(criteria(scene, scene.probability[None], true, 1)[criterion][0])
-        draws = drawn(number, datasets)
-        gap, error = draws.scaled(draws.gap)
-        require(
-            abs(gap - theory) <= FAR * error, f"{scene.name}: {gap:.3f} ± {error:.3f}, {theory}"
-        )
-        seen.append(f"{gap:.2f} ± {error:.2f} ({theory:.3f})")
-    return f"{datasets} data sets of N = {SAMPLES}, N × gap (Tr H⁻¹C at θ*): {', '.join(seen)}"
+        measured = []
+        for samples in GROWING:
+            draws = drawn(number, datasets, samples)
+            gap, error = draws.scaled(draws.gap)
+            require(
+                abs(gap - theory) <= FAR * error,
+                f"{scene.name}, N = {samples}: {gap:.3f} ± {error:.3f}, {theory}",
+            )
+            measured.append(f"{gap:.2f} ± {error:.2f}")
+        seen.append(f"{', '.join(measured)} ({theory:.3f})")
+    sizes = ", ".join(map(str, GROWING))
+    return f"{datasets} data sets of N = {sizes}, N × gap (Tr H⁻¹C at θ*): {'; '.join(seen)}"
 
 
 SIMULATION = Claim(
@@ -299,8 +306,10 @@ SIMULATION = Claim(
         "false mean, where H ≠ F. Each data set is fitted by Newton's method to a gradient of "
         "1e-12. Test losses and Tr(H⁻¹C) at θ* are sums over a finite distribution, so that the "
         "only error is that of the mean over data sets; L(θ*) − L_N(θ*), of mean 0, is subtracted "
-        "as control variate. The check wants 4 standard errors in each model; 4,000 data sets tell "
-        "F in the place of H (1.003 for 0.887) apart too."
+        "as control variate. The check wants 4 standard errors in each model at N = 2,000 and at "
+        "four times as many: what is left of the limit N → ∞, of order 1/N, is below the noise at "
+        "both, and the coin of gap-is-tic-in-the-limit shows how it falls. 4,000 data sets tell F "
+        "in the place of H (1.003 for 0.887) apart too."
     ),
     check=check_simulation,
     mutations={
