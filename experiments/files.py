@@ -1,0 +1,204 @@
+"""Image files as they lie on a disk, read into uint8: MNIST's IDX, CIFAR's binaries, a folder.
+
+Whatever is not as its format says is refused with the file's name.
+"""
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+_IDX_UBYTE = b"\x00\x00\x08"
+_MNIST_STEMS = {"train": "train", "test": "t10k"}
+_CIFAR_SIDE = 32
+
+
+class DataNotFound(FileNotFoundError):
+    """The images are not where they were looked for; the message says what and where."""
+
+
+class CorruptFile(ValueError):
+    """A file is not what its format says; the message names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Pixels (n, channels, height, width) in uint8 and class indices (n,), as stored."""
+
+    pixels: Tensor
+    labels: Tensor
+    num_classes: int
+
+
+def read_mnist(folder: Path, split: str) -> Stored:
+    """``train-images-idx3-ubyte`` and its labels, or ``t10k-``; ``.gz`` if there is no plain one.
+
+    Raises DataNotFound, CorruptFile.
+    """
+    stem = _MNIST_STEMS[split]
+    images, pixels = _read_idx(folder, f"{stem}-images-idx3-ubyte", 3)
+    path, labels = _read_idx(folder, f"{stem}-labels-idx1-ubyte", 1)
+    if len(labels) != len(pixels):
+        raise CorruptFile(f"{path} has {len(labels)} labels for {len(pixels)} images in {images}")
+    return Stored(pixels[:, None], _checked(labels, 10, path), 10)
+
+
+def read_cifar10(folder: Path, split: str) -> Stored:
+    """``data_batch_1.bin`` to ``data_batch_5.bin``, or ``test_batch.bin``: a label, 3,072 pixels.
+
+    Raises DataNotFound, CorruptFile.
+    """
+    batches = [f"data_batch_{number}.bin" for number in range(1, 6)]
+    names = batches if split == "train" else ["test_batch.bin"]
+    parts = [_read_records(folder / name, num_classes=10, labels=1) for name in names]
+    return Stored(torch.cat([p.pixels for p in parts]), torch.cat([p.labels for p in parts]), 10)
+
+
+def read_cifar100(folder: Path, split: str) -> Stored:
+    """``train.bin`` or ``test.bin``: a coarse label (unused), a fine one and 3,072 pixels.
+
+    Raises DataNotFound, CorruptFile.
+    """
+    return _read_records(folder / f"{split}.bin", num_classes=100, labels=2)
+
+
+def read_folder(folder: Path, cache: Path) -> Stored:
+    """``<class>/*.jpg`` or ``.png``, in RGB and of one size; classes and files sorted by name.
+
+    What was decoded is kept in the file ``cache``, and used as long as names, sizes and times of
+    the images are the same. Raises DataNotFound, CorruptFile.
+    """
+    classes = sorted(path for path in folder.glob("*") if path.is_dir())
+    members = [_image_paths(path) for path in classes]
+    if not any(members):
+        raise DataNotFound(f"looked for <class>/*.jpg or *.png in {folder}; there is none")
+    paths = [path for member in members for path in member]
+    labels = torch.repeat_interleave(torch.tensor([len(member) for member in members]))
+    fingerprint = _fingerprint(folder, paths)
+    pixels = _cached(cache, fingerprint)
+    if pixels is None:
+        pixels = _decoded(paths)
+        with replacing(cache) as temporary:
+            save_file({"pixels": pixels}, temporary, {"fingerprint": fingerprint})
+    return Stored(pixels, labels, len(classes))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, renamed to it once all is written; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_idx(folder: Path, name: str, axes: int) -> tuple[Path, Tensor]:
+    """An IDX file of bytes: a magic number, big-endian sizes of 4 bytes each, the entries."""
+    path, content = _read_plain_or_gzipped(folder, name)
+    start = 4 + 4 * axes
+    if content[:4] != _IDX_UBYTE + bytes([axes]) or len(content) < start:
+        raise CorruptFile(f"{path} must be an IDX file of bytes with {axes} axes")
+    shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
+    expected = start + int(np.prod(shape, dtype=object))
+    if len(content) != expected:
+        raise CorruptFile(f"{path} must have {expected} bytes, unpacked; got {len(content)}")
+    return path, _bytes(content, start).reshape(shape)
+
+
+def _read_plain_or_gzipped(folder: Path, name: str) -> tuple[Path, bytes]:
+    plain, zipped = folder / name, folder / f"{name}.gz"
+    if plain.is_file():
+        return plain, plain.read_bytes()
+    if not zipped.is_file():
+        raise DataNotFound(f"looked for {name} or {name}.gz in {folder}; there is neither")
+    try:
+        return zipped, gzip.decompress(zipped.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorruptFile(f"{zipped} must be a gzip file; {error}") from error
+
+
+def _read_records(path: Path, *, num_classes: int, labels: int) -> Stored:
+    """CIFAR's records: so many labels, of which the last counts, then red, green and blue."""
+    if not path.is_file():
+        raise DataNotFound(f"looked for {path.name} in {path.parent}; there is none")
+    content = path.read_bytes()
+    record = labels + 3 * _CIFAR_SIDE**2
+    if not content or len(content) % record:
+        raise CorruptFile(f"{path} must have a multiple of {record} bytes; got {len(content)}")
+    records = _bytes(content, 0).reshape(-1, record)
+    pixels = records[:, labels:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
+    return Stored(pixels, _checked(records[:, labels - 1], num_classes, path), num_classes)
+
+
+def _bytes(content: bytes, start: int) -> Tensor:
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8)[start:].copy())
+
+
+def _checked(labels: Tensor, num_classes: int, path: Path) -> Tensor:
+    """The labels in int64. Raises CorruptFile for one that is no class, or for none at all."""
+    if not len(labels) or int(labels.max()) >= num_classes:
+        got = int(labels.max()) if len(labels) else "none"
+        raise CorruptFile(f"{path} must have labels below {num_classes}; got {got}")
+    return labels.long()
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _fingerprint(folder: Path, paths: list[Path]) -> str:
+    """A digest of the images' names, sizes and times: without reading them."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        line = f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _cached(cache: Path, fingerprint: str) -> Tensor | None:
+    """What was decoded from the same images; None where there is nothing, or nothing readable."""
+    if not cache.is_file():
+        return None
+    try:
+        with safe_open(cache, framework="pt") as stored:
+            if (stored.metadata() or {}).get("fingerprint") != fingerprint:
+                return None
+            return stored.get_tensor("pixels")
+    except SafetensorError:
+        return None
+
+
+def _decoded(paths: list[Path]) -> Tensor:
+    """Raises CorruptFile for what is no image, or of another size than the first."""
+    pixels: np.ndarray | None = None
+    for place, path in enumerate(tqdm(paths, desc="images", delay=2.0, leave=False, disable=None)):
+        try:
+            with Image.open(path) as image:
+                array = np.asarray(image.convert("RGB"))
+        # Pillow raises all of these for broken images, of some formats.
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise CorruptFile(f"{path} must be an image; {error}") from error
+        if pixels is None:
+            pixels = np.empty((len(paths), *array.shape), dtype=np.uint8)
+        if array.shape != pixels.shape[1:]:
+            size, first = array.shape[:2], pixels.shape[1:3]
+            raise CorruptFile(f"{path} must have {first} pixels, as {paths[0].name}; got {size}")
+        pixels[place] = array
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
