@@ -42,7 +42,8 @@ class LogitFunction:
     ``parameters`` is θ, ``constants`` all other parameters and the floating-point buffers; both
     name → tensor of the working dtype. ``evaluate(values, args, kwargs)`` gives the logits for
     values of all of them. ``source`` makes the same function again in another dtype. ``layers``,
-    of a sequential network whose output are the logits.
+    of a sequential network whose output are the logits. ``module``, the converted copy that
+    ``evaluate`` calls, for hooks; None for a pair (function, params).
     """
 
     evaluate: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
@@ -51,6 +52,7 @@ class LogitFunction:
     source: Callable[[torch.dtype], "LogitFunction"]
     full_parameter_count: int
     layers: tuple[Layer, ...] | None = None
+    module: nn.Module | None = None
 
     def call(self, theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
         """Logits at θ, shape (batch, classes)."""
@@ -112,8 +114,10 @@ def logit_function(
         layers = sequential_layers(model)
 
     def build(dtype: torch.dtype) -> LogitFunction:
+        module = None
         if isinstance(model, nn.Module):
-            call, converted = _module_call(model, dtype), _converted(model, dtype)
+            module, converted = _converted_copy(model, dtype), _converted(model, dtype)
+            call = _module_call(module)
         else:
             call, converted = model[0], {k: _convert(v, dtype) for k, v in values.items()}
         constants = {k: v for k, v in converted.items() if k not in chosen}
@@ -123,7 +127,7 @@ def logit_function(
             return _pick(call(values, *args, **kwargs), logits)
 
         total = sum(values[name].numel() for name in trainable)
-        return LogitFunction(evaluate, theta, constants, build, total, layers)
+        return LogitFunction(evaluate, theta, constants, build, total, layers, module)
 
     return build(dtype)
 
@@ -286,14 +290,16 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _module_call(model: nn.Module, dtype: torch.dtype) -> Callable[..., Any]:
+def _converted_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     duplicate = _copied(model)
     duplicate = duplicate.requires_grad_(False)
     device = next(duplicate.parameters()).device
-    duplicate = duplicate.to(working_device(device)).to(dtype)
+    return duplicate.to(working_device(device)).to(dtype)
 
+
+def _module_call(module: nn.Module) -> Callable[..., Any]:
     def call(values: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        return torch.func.functional_call(duplicate, dict(values), args, kwargs)
+        return torch.func.functional_call(module, dict(values), args, kwargs)
 
     return call
 

@@ -133,6 +133,27 @@ def test_the_source_makes_the_same_function_in_another_dtype():
     assert torch.equal(logits, model.float()(x.float()).detach())
 
 
+def test_the_module_is_the_copy_that_is_called_in_the_function_s_dtype():
+    model, x = mlp(0, [3, 4, 2], nn.Tanh), gaussian(1, 5, 3)
+    function = logit_function(model)
+    for each in (function, function.source(torch.float32)):
+        assert each.module is not model
+        dtype = next(iter(each.parameters.values())).dtype
+        assert {value.dtype for value in each.module.parameters()} == {dtype}
+        seen = []
+        hook = each.module[2].register_forward_hook(lambda *call, seen=seen: seen.append(call[2]))
+        logits = each.call(each.parameters, (x.to(dtype),), {})
+        hook.remove()
+        assert len(seen) == 1
+        assert torch.equal(seen[0], logits)
+
+
+def test_a_pair_has_no_module():
+    assert (
+        logit_function((lambda params, x: x @ params["w"], {"w": torch.ones(3, 2)})).module is None
+    )
+
+
 def test_a_pair_of_function_and_params_is_the_module_that_it_copies():
     model, x = mlp(0, [3, 4, 2], nn.Tanh), gaussian(1, 5, 3)
 
