@@ -21,10 +21,12 @@ help: ## Print these targets
 setup: $(STAMP) ## Create .venv and install igsref with all it needs (once)
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing igsref, PyTorch and what the tests need into $(VENV): minutes, about 2 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps $(PEERS)
 	@touch $@
+	@echo "Done. For the commands igsref and python: . $(VENV)/bin/activate"
 
 demo: setup ## Run the digits example; its results go to out/digits
 	$(PY) toy/digits.py --output out/digits

@@ -14,7 +14,13 @@ from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from igsref.measures.blocks import block_upper_bound
-from igsref.measures.certify import Certified, certify, exact_rank, rank_certificate
+from igsref.measures.certify import (
+    Certified,
+    certify,
+    exact_gram,
+    exact_rank,
+    rank_certificate,
+)
 from igsref.measures.compare import Comparison, compare, side_by_side
 from igsref.measures.criteria import Criterion, CriterionWarning, aic, fisher_tic, tic
 from igsref.measures.crossings import Crossings, exact_crossings, first_order_crossings
@@ -97,6 +103,7 @@ __all__ = [
     "eigenvalues",
     "empirical_fisher_rao_norm",
     "exact_crossings",
+    "exact_gram",
     "exact_igs",
     "exact_rank",
     "expected_igs",

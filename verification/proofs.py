@@ -1,4 +1,4 @@
-"""Every claim of the mathematics, checked: proved, proved with a correction, or refuted.
+"""Every claim of the mathematics, checked: proved, with a correction, refuted or measured.
 
     python verification/proofs.py                         # the table
     python verification/proofs.py --write docs/claims.md  # and the page made of it
@@ -10,15 +10,38 @@ import argparse
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
 from verification.claims import CLAIMS, Claim, Disproved
+from verification.claims.claim import Status
+
+SYMBOLS = """\
+| symbol | |
+|---|---|
+| N, C, m | samples, classes, parameters θ |
+| f_i, J_i | logits of sample i, C of them, and their Jacobian ∂f_i/∂θ, C × m |
+| p_i, y_i, e_y | softmax of f_i; the label, and its unit vector; p_y is p_{i,y_i} |
+| l_i, g_i | loss −log p_y and its gradient (p_i − e_y)ᵀJ_i, a row |
+| Λ_i, M_i | output metric diag(p_i) − p_i p_iᵀ, and its factor, Λ_i = M_iᵀM_i |
+| A, F | the stack of all M_iJ_i, NC × m or reduced to N(C − 1) rows; F = AᵀA/N, the Fisher matrix |
+| F⁺, P, h | pseudo-inverse of F; orthogonal projector onto range A, and its diagonal |
+| v_i | whitened residual of sample i, g_i = v_iᵀA, 0 but on the rows of i |
+| IGS, ceiling | (1/N) Σ g_i F⁺ g_iᵀ = Σ v_iᵀPv_i; Σ ‖v_i‖² = Σ expm1(l_i) |
+| G, IGS_b | ḡF⁺ḡᵀ of the mean gradient ḡ; the mean of that over batches of size b |
+| D, K | class differences of the J_i, stacked: A = blockdiag(L_iᵀ)D, L_iL_iᵀ the metric; K = DDᵀ |
+| H, C | in what is about the Hessian and TIC: of the mean loss; (1/N) Σ g_iᵀg_i |
+| Φ, T | Jacobian of a change of parameters θ' = φ(θ); a matrix that A is multiplied by |
+
+Where a claim gives one of these letters another meaning, it says so.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,25 +78,27 @@ def table(results: Iterable[Checked]) -> str:
     return "\n".join(lines)
 
 
+def counted(results: Sequence[Checked]) -> str:
+    """How many claims there are of each status."""
+    counts = Counter(result.claim.status for result in results)
+    return f"{len(results)} claims: " + ", ".join(f"{counts[s]} {s}" for s in get_args(Status))
+
+
 def page(results: Sequence[Checked]) -> str:
     """docs/claims.md: the table without seconds, then a paragraph for every claim."""
-    counts = {
-        status: sum(result.claim.status == status for result in results)
-        for status in ("proved", "proved with a correction", "refuted")
-    }
     intro = (
         "Written by `python verification/proofs.py --write docs/claims.md` (`make proofs`). "
         "Numbers in brackets are the equations of Jang, Lee, Park and Noh (NeurIPS 2022). "
-        f"{len(results)} claims: {counts['proved']} proved, {counts['proved with a correction']} "
-        f"proved with a correction, {counts['refuted']} refuted."
+        f"{counted(results)}."
     )
     reading = (
         "The proof for every C and every network is the paragraph, for people to read. What the "
         "machine did stands under *Checked*: identities with symbols, for C = 2, 3, 4 where they "
         "depend on C; exact rational or ball arithmetic on finitely many instances, which proves a "
         "counterexample and tests a theorem; or a simulation, which measures within its standard "
-        "error. Each check has mutations, a sign flipped or a hypothesis dropped, with which it "
-        "must fail and does (`tests/verification/claims/`)."
+        "error and proves nothing: its claim is called measured, as is what was seen of one "
+        "network only. Each check has mutations, a sign flipped or a hypothesis dropped, with "
+        "which it must fail and does (`tests/verification/claims/`)."
     )
     head = [
         "# Claims",
@@ -82,6 +107,7 @@ def page(results: Sequence[Checked]) -> str:
         "",
         textwrap.fill(reading, 100, break_on_hyphens=False),
         "",
+        SYMBOLS,
         "| claim | source | status | by |",
         "|---|---|---|---|",
     ]
@@ -130,8 +156,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(claims)
     print(table(results))
     whole = len(results) == len(claims) and all(r.evidence is not None for r in results)
+    failed = sum(result.evidence is None for result in results)
+    print(f"{counted(results)}; {failed} checks failed")
     if options.write and whole:
         options.write.write_text(page(results), encoding="utf-8")
+        print(f"written to {options.write}")
     return 0 if whole else 1
 
 

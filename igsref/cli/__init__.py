@@ -1,14 +1,31 @@
 """The command line: ``igsref``, each group of commands in a module of its own."""
 
+from typing import Annotated
+
 import typer
 
+from igsref import __version__
 from igsref.cli import check, vectors
 
-app = typer.Typer(
-    name="igsref",
-    help="Exact-geometry reference implementation of information-geometric sharpness (IGS).",
-    no_args_is_help=True,
-    add_completion=False,
-)
+app = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"igsref {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="print it and stop"),
+    ] = False,
+) -> None:
+    """Exact-geometry reference implementation of information-geometric sharpness (IGS)."""
+
+
 app.add_typer(vectors.app, name="vectors")
 app.command(name="check")(check.check)

@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
 
 from igsref.arguments import described
+from igsref.cli.output import show
 from igsref.conformance import conformance, report
 from igsref.conformance.call import told
 from igsref.conformance.invariance import EXAMPLES
@@ -42,18 +43,19 @@ def check(
 ) -> None:
     """Hold your own IGS to the reference vectors and to the law of invariance.
 
-    Exit code 0 if all that was asked is right and all laws hold, 1 if not, 2 for no function.
+    Exit code 0 if all that was asked is right and all laws hold, 1 if not, 2 for no function or no
+    file to write to.
     """
-    if json_file is not None:
-        _make_file(json_file)
     with _importable(Path.cwd()):
         try:
             function = find_function(name)
         except NoFunction as error:
             typer.echo(f"igsref check: {error}", err=True)
             raise typer.Exit(2) from error
+        if json_file is not None:
+            _make_file(json_file)
         found = conformance(function, load(), examples=examples)
-    typer.echo(report(found))
+    show([report(found)])
     if json_file is not None:
         text = json.dumps({"function": name} | found.to_dict(), indent=1, allow_nan=False)
         json_file.write_text(f"{text}\n", encoding="utf-8")
@@ -61,10 +63,9 @@ def check(
 
 
 def _make_file(file: Path) -> None:
-    """A file that can be written to, and its directory, before anything takes minutes."""
+    """A file that can be written to, in a directory that exists, before anything takes minutes."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+        file.open("a").close()
     except OSError as error:
         raise typer.BadParameter(f"--json must name a file that can be written; {error}") from error
 
@@ -89,9 +90,13 @@ def find_function(name: str) -> Callable[..., Any]:
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
         raise NoFunction(f"the name must be of the form {_FORM}; got {name!r}")
+    if "/" in module_name or "\\" in module_name:
+        raise NoFunction(_no_path(name))
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
+        if module_name.endswith(".py"):
+            raise NoFunction(_no_path(name)) from error
         raise NoFunction(
             f"could not import {module_name!r}, searched for in {sys.path[0]} first: {told(error)}"
         ) from error
@@ -102,3 +107,13 @@ def find_function(name: str) -> Callable[..., Any]:
     if not callable(function):
         raise NoFunction(f"{name} must be a function; got {described(function)}")
     return function
+
+
+def _no_path(name: str) -> str:
+    """What to say of a file's path, with the name that would do."""
+    path, _, attribute = name.partition(":")
+    module = PurePath(path.replace("\\", "/")).name.removesuffix(".py")
+    return (
+        f"the name must be of the form {_FORM}, a module as it is imported and no path; "
+        f"got {name!r}. In that file's directory: igsref check {module}:{attribute}"
+    )

@@ -6,13 +6,14 @@ FUNCTION is f(model, data) -> number, data a pair (inputs, labels). It is named 
 it raises, and never ends the run.
 """
 
-from igsref.conformance.invariance import Law, laws
+from igsref.conformance.invariance import Breach, Law, laws
 from igsref.conformance.scores import RIGHT_DIGITS, Score, score
 from igsref.conformance.summary import Conformance, conformance, report
 from igsref.conformance.twins import badly_scaled
 
 __all__ = [
     "RIGHT_DIGITS",
+    "Breach",
     "Conformance",
     "Law",
     "Score",

@@ -4,6 +4,8 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,8 +26,11 @@ def copies(model: nn.Module, data: tuple[Tensor, Tensor]) -> tuple[nn.Module, tu
 
 
 def quietly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What the function returns; its warnings are not shown. Raises what it raises."""
-    with warnings.catch_warnings():
+    """What the function returns; its warnings and what it prints are dropped, but for stderr.
+
+    Raises what it raises.
+    """
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         return function(*arguments, **options)
 

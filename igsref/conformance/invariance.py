@@ -10,12 +10,35 @@ from torch import Generator, Tensor, nn
 
 from igsref.arguments import checked_integer
 from igsref.conformance.call import Function, as_number, copies, quietly, told
-from igsref.testing import TRANSFORMATIONS, Deviation, draw_cases
+from igsref.conformance.scores import plain
+from igsref.testing import TRANSFORMATIONS, Case, Deviation, draw_cases
 from igsref.testing.laws import compared
 
 AGREEMENT = 1e-6
 """To which plain numbers must agree, as many digits as a right value has."""
 EXAMPLES = 20
+
+LawVerdict = Literal["holds", "broken", "refused"]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A network and its transformation that moved a function, and the numbers before and after.
+
+    ``case.network()`` and ``case.transformed(network)`` are the two networks again.
+    """
+
+    case: Case
+    before: float
+    after: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what is not finite as a string."""
+        numbers = {"before": plain(self.before), "after": plain(self.after)}
+        return {"case": vars(self.case)} | numbers
+
+    def __str__(self) -> str:
+        return f"{self.before!r} before, {self.after!r} after {self.case}"
 
 
 @dataclass(frozen=True)
@@ -25,24 +48,24 @@ class Law:
     verdict: broken if any example broke the law; refused if the function raised on any, or had no
     number for it; holds otherwise. worst: |after − before|/|before| of the example that broke the
     law, or came closest to it; None where there was no number. allowed: what it may be by the law,
-    as a share too. refused: on how many of the examples. error: why, the first time.
+    as a share too. examples: how many networks were drawn. refused: on how many of them. error:
+    why, the first time. breach: the first that broke the law; None where none did.
     """
 
     transformation: str
-    verdict: Literal["holds", "broken", "refused"]
+    verdict: LawVerdict
     worst: float | None
     allowed: float | None
     examples: int
     refused: int
     error: str = ""
+    breach: Breach | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not finite as a string."""
-        numbers = {"worst": self.worst, "allowed": self.allowed}
-        return vars(self) | {
-            name: number if number is None or math.isfinite(number) else str(number)
-            for name, number in numbers.items()
-        }
+        breach = None if self.breach is None else self.breach.to_dict()
+        numbers = {"worst": plain(self.worst), "allowed": plain(self.allowed)}
+        return vars(self) | numbers | {"breach": breach}
 
 
 def laws(
@@ -69,6 +92,7 @@ def _law(
 ) -> Law:
     cases = draw_cases(transformation, Generator().manual_seed(seed))
     seen: list[Deviation] = []
+    breaches: list[Breach] = []
     errors: list[str] = []
     for case in islice(cases, examples):
         network = case.network()
@@ -77,19 +101,23 @@ def _law(
             before = _measured(function, network.model, network.data)
             after = _measured(function, transformed.model, network.data)
             condition = transformed.condition
-            seen.append(compared(before, after, case, condition, agreement=agreement))
+            found = compared(before, after, case, condition, agreement=agreement)
         except (Exception, SystemExit) as error:
             errors.append(told(error))
-    broken = any(not found.holds for found in seen)
+            continue
+        seen.append(found)
+        if not found.holds:
+            breaches.append(Breach(case, found.before, found.after))
     worst = max(seen, key=_severity, default=None)
     return Law(
         transformation,
-        "broken" if broken else "refused" if errors else "holds",
+        "broken" if breaches else "refused" if errors else "holds",
         None if worst is None else _share(worst.moved, abs(worst.before)),
         None if worst is None else _share(worst.allowed, abs(worst.before)),
         examples,
         len(errors),
         errors[0] if errors else "",
+        breaches[0] if breaches else None,
     )
 
 

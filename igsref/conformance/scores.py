@@ -23,8 +23,9 @@ RIGHT_DIGITS = 6.0
 """From here on a value is called right."""
 MOST_DIGITS = 16
 """Those of a float64; what is closer is rounding."""
-CEILING_ROOM = Fraction(1, 10**9)
-"""A value is above its ceiling if it exceeds it by more than this share of it."""
+CEILING_ROOM = Fraction(1, 10**6)
+"""A value is above its ceiling if it exceeds it by more than this share of it, as much as a right
+value may be off: the exact value is below the ceiling, so that one above is wrong as well."""
 
 Verdict = Literal["right", "wrong", "refused", "skipped"]
 
@@ -34,23 +35,29 @@ class Score:
     """A function on one reference vector.
 
     verdict: right from ``RIGHT_DIGITS`` digits on; refused where the function raised; skipped where
-    it was not asked. error: why there is no number. correct_digits: −log10 of the relative error,
-    from 0 to ``MOST_DIGITS``; seconds: of the call.
+    it was not asked. error: why there is no number. ratio: value/expected, such as 1/N of one that
+    leaves out a sum over samples; None where either is no number to divide by or of.
+    correct_digits: −log10 of the relative error, from 0 to ``MOST_DIGITS``; None where the function
+    gave no answer. seconds: of the call; None where there was none.
     """
 
     name: str
     verdict: Verdict
     value: float | None = None
     error: str = ""
-    correct_digits: float = 0.0
+    ratio: float | None = None
+    correct_digits: float | None = None
     above_ceiling: bool = False
-    seconds: float = 0.0
+    seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; a value that is not finite as a string."""
-        value = self.value
-        finite = value is None or math.isfinite(value)
-        return vars(self) | {"value": value if finite else str(value)}
+        """Plain values for JSON; what is not finite as a string."""
+        return vars(self) | {"value": plain(self.value), "ratio": plain(self.ratio)}
+
+
+def plain(number: float | None) -> float | str | None:
+    """What JSON has a place for: a number that is not finite as a string."""
+    return number if number is None or math.isfinite(number) else str(number)
 
 
 def score(function: Function, vectors: Iterable[Vector]) -> tuple[Score, ...]:
@@ -78,7 +85,7 @@ def _score(function: Function, vector: Vector) -> Score:
         seconds = time.perf_counter() - start
         value = as_number(result)
     except NotANumber as error:
-        return Score(vector.name, "wrong", error=str(error), seconds=seconds)
+        return Score(vector.name, "wrong", error=str(error), correct_digits=0.0, seconds=seconds)
     except (Exception, SystemExit) as error:
         seconds = time.perf_counter() - start
         return Score(vector.name, "refused", error=told(error), seconds=seconds)
@@ -87,10 +94,16 @@ def _score(function: Function, vector: Vector) -> Score:
         vector.name,
         "right" if digits >= RIGHT_DIGITS else "wrong",
         value,
-        correct_digits=digits,
+        "" if math.isfinite(value) else f"returned {value}",
+        _ratio(value, float(vector.expected.igs)),
+        digits,
         above_ceiling=is_above(value, vector.expected.ceiling),
         seconds=seconds,
     )
+
+
+def _ratio(value: float, expected: float) -> float | None:
+    return value / expected if expected and math.isfinite(value) else None
 
 
 def _is_certified(exact: Decimals) -> bool:

@@ -4,16 +4,26 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, get_args
 
 from tqdm import tqdm
 
 from igsref.conformance.call import Function
-from igsref.conformance.invariance import EXAMPLES, Law, laws
-from igsref.conformance.scores import CEILING_ROOM, MOST_DIGITS, RIGHT_DIGITS, Score, score
+from igsref.conformance.invariance import EXAMPLES, Law, LawVerdict, laws
+from igsref.conformance.scores import (
+    CEILING_ROOM,
+    MOST_DIGITS,
+    RIGHT_DIGITS,
+    Score,
+    Verdict,
+    score,
+)
 from igsref.conformance.twins import DECADES, badly_scaled
 from igsref.testing import TRANSFORMATIONS
 from igsref.vectors import Vector
+
+_CASE_VERDICTS: tuple[str, ...] = get_args(Verdict)
+_LAW_VERDICTS: tuple[str, ...] = get_args(LawVerdict)
 
 
 @dataclass(frozen=True)
@@ -77,27 +87,36 @@ def _shown(items: Iterable[Any], what: str) -> Iterable[Any]:
 def report(found: Conformance) -> str:
     """Tables of verdicts in plain text: one line a case, one line a law, and the sums."""
     twins = {entry.name: entry for entry in found.scaled}
-    rows: list[tuple[str, ...]] = [("case", "verdict", "digits", "above ceiling", "seconds", "")]
+    heads: tuple[str, ...] = ("case", "verdict", "digits", "value/expected", "above ceiling")
+    rows = [(*heads, "seconds", "")]
     for entry in found.scores:
         rows.append(_case(entry.name, entry))
         if entry.name in twins:
             rows.append(_case("  badly scaled", twins[entry.name]))
-    heads = ("law", "verdict", "deviation", "allowed", "refused", "")
+    heads = ("law", "verdict", "networks", "deviation", "allowed", "refused", "")
     parts = [_table(rows), _table([heads, *map(_line, found.laws)]), _sums(found)]
     return "\n\n".join(parts)
 
 
 def _case(name: str, entry: Score) -> tuple[str, ...]:
-    asked = entry.verdict != "skipped"
-    digits = f"{entry.correct_digits:.1f}" if asked else "–"
-    seconds = f"{entry.seconds:.3f}" if asked else "–"
-    return name, entry.verdict, digits, "yes" if entry.above_ceiling else "", seconds, entry.error
+    numbers = [
+        "–" if number is None else f"{number:{form}}"
+        for number, form in (
+            (entry.correct_digits, ".1f"),
+            (entry.ratio, ".6g"),
+            (entry.seconds, ".3f"),
+        )
+    ]
+    digits, ratio, seconds = numbers
+    above = "yes" if entry.above_ceiling else ""
+    return name, entry.verdict, digits, ratio, above, seconds, entry.error
 
 
 def _line(law: Law) -> tuple[str, ...]:
     numbers = ["–" if share is None else f"{share:.1e}" for share in (law.worst, law.allowed)]
     refused = f"{law.refused} of {law.examples}" if law.refused else ""
-    return law.transformation, law.verdict, *numbers, refused, law.error
+    said = "; ".join(filter(None, [str(law.breach) if law.breach else "", law.error]))
+    return law.transformation, law.verdict, str(law.examples), *numbers, refused, said
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -113,12 +132,11 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def _sums(found: Conformance) -> str:
     """How many of each verdict; median and worst digits; what the words mean."""
-    under = Counter(law.verdict for law in found.laws)
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in under.items())
+    under = ", ".join(_counted((law.verdict for law in found.laws), _LAW_VERDICTS))
     lines = [
         f"as given: {_sum(found.scores)}",
         f"badly scaled: {_sum(found.scaled)}",
-        f"laws: {counted}",
+        f"laws: {under}",
         f"right: {RIGHT_DIGITS:g} or more of at most {MOST_DIGITS} digits",
         f"above the ceiling: by more than {float(CEILING_ROOM):g} of it",
         f"badly scaled: hidden units times 10^({DECADES:g}·N(0,1)), rounded to powers of two",
@@ -128,8 +146,7 @@ def _sums(found: Conformance) -> str:
 
 
 def _sum(scores: Sequence[Score]) -> str:
-    verdicts = Counter(entry.verdict for entry in scores)
-    parts = [f"{count} {verdict}" for verdict, count in verdicts.items()]
+    parts = _counted((entry.verdict for entry in scores), _CASE_VERDICTS)
     parts.append(f"{sum(entry.above_ceiling for entry in scores)} above the ceiling")
     digits = digits_of(scores)
     if digits:
@@ -137,6 +154,12 @@ def _sum(scores: Sequence[Score]) -> str:
     return ", ".join(parts)
 
 
+def _counted(verdicts: Iterable[str], order: Sequence[str]) -> list[str]:
+    """How often each occurs, those that do, in the same order at all times."""
+    counts = Counter(verdicts)
+    return [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
+
+
 def digits_of(scores: Iterable[Score]) -> list[float]:
     """Correct digits of the cases for which the function was asked and did not raise."""
-    return [entry.correct_digits for entry in scores if entry.verdict in ("right", "wrong")]
+    return [entry.correct_digits for entry in scores if entry.correct_digits is not None]

@@ -102,7 +102,18 @@ def enclosed(ball: arb, fewest: int = _FEWEST_DIGITS, most: int = _MOST_DIGITS) 
     >>> print(enclosed(arb(1) / 4))
     [0.25, 0.25]
     """
-    return Decimals.outwards(_exact(ball.lower()), _exact(ball.upper()), fewest, most)
+    return between(ball, ball, fewest, most)
+
+
+def between(
+    low: arb, high: arb, fewest: int = _FEWEST_DIGITS, most: int = _MOST_DIGITS
+) -> Decimals:
+    """The lower end of one ball and the upper end of another one, in so many digits.
+
+    >>> print(between(arb(1) / 4, arb(3)))
+    [0.25, 3]
+    """
+    return Decimals.outwards(_exact(low.lower()), _exact(high.upper()), fewest, most)
 
 
 def _exact(point: arb) -> Fraction:

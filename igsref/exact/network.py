@@ -4,9 +4,13 @@ D has the rows K_i J_i of the reduced factor before any probability comes in (cl
 for the categorical); K of n × n numbers holds all that IGS and the rank need: range K = range D.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+from flint import arb
+from torch import nn
 
 from igsref.exact.arithmetic import Arithmetic, Array
 from igsref.exact.steps import Gradient, Outer, is_rational, objection, step
@@ -16,10 +20,15 @@ from igsref.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """logits: (pool, classes); gram: K = D Dᵀ, (n, n); arrays of numbers of one arithmetic."""
+    """logits: (pool, classes); gram: K = D Dᵀ, (n, n); arrays of numbers of one arithmetic.
+
+    spread: binary digits between the largest and the smallest derivative that D has, of balls; to
+    see the smallest in K takes twice as many.
+    """
 
     logits: Array
     gram: Array
+    spread: int = 0
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -35,14 +44,35 @@ def unsupported(problem: Problem) -> str | None:
     if type(problem.likelihood) not in (Categorical, Bernoulli, Gaussian):
         return f"the likelihood {problem.likelihood.name!r} has no exact arithmetic"
     if problem.function.layers is None:
-        return "the model is not a sequential network of layers"
+        return _beside_layers(problem.function.module)
     inputs = problem.samples.args
     if len(inputs) != 1 or problem.samples.kwargs or not inputs[0].is_floating_point():
         return "the network's input is not one floating-point tensor"
-    for index, layer in enumerate(problem.function.layers):
-        if (reason := objection(layer.module)) is not None:
-            return f"layer {index} ({type(layer.module).__name__}) {reason}"
+    return _first_objection(layer.module for layer in problem.function.layers)
+
+
+def _first_objection(modules: Iterable[nn.Module]) -> str | None:
+    for index, module in enumerate(modules):
+        if (reason := objection(module)) is not None:
+            return f"layer {index} ({type(module).__name__}) {reason}"
     return None
+
+
+def _beside_layers(model: nn.Module | None) -> str:
+    """Why a model is not a sequence of plain layers: the layer that is not one, if there is one."""
+    whole = "the model is not a sequential network of layers"
+    if type(model) is not nn.Sequential:
+        return whole
+    return _first_objection(_in_sequence(model)) or f"{whole} alone: a hook, say, takes part"
+
+
+def _in_sequence(module: nn.Module) -> Iterator[nn.Module]:
+    """What (nested) ``nn.Sequential`` calls, in this order."""
+    if type(module) is nn.Sequential:
+        for child in module:
+            yield from _in_sequence(child)
+    else:
+        yield module
 
 
 def is_piecewise_rational(problem: Problem) -> bool:
@@ -73,7 +103,24 @@ def linearised(problem: Problem, arithmetic: Arithmetic) -> Linearised:
     gram = arithmetic.zeros(rows, rows)
     for uses in gradients.values():
         gram = gram + _gram(arithmetic, uses)
-    return Linearised(value, gram)
+    return Linearised(value, gram, 0 if arithmetic.exact else _spread(gradients.values()))
+
+
+def _spread(gradients: Iterable[list[Gradient]]) -> int:
+    """Between the ends of the exponents of all products in them; a ball around 0 has none."""
+    ends = []
+    for use in chain.from_iterable(gradients):
+        factors = (use.delta, use.inputs) if isinstance(use, Outer) else (use,)
+        exponents = [[_exponent(x) for x in f.flat if not x.contains(0)] for f in factors]
+        if all(exponents):
+            ends.append((sum(map(min, exponents)), sum(map(max, exponents))))
+    return max(high for _, high in ends) - min(low for low, _ in ends) if ends else 0
+
+
+def _exponent(ball: arb) -> int:
+    """⌈log2 |x|⌉ of its midpoint, which is not 0."""
+    mantissa, exponent = (int(part) for part in ball.mid().man_exp())
+    return abs(mantissa).bit_length() + exponent
 
 
 def _gram(arithmetic: Arithmetic, uses: list[Gradient]) -> Array:

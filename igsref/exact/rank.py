@@ -12,9 +12,12 @@ null vectors come by Dixon's p-adic lifting from K_PP y = K_Pq.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from flint import fmpq, fmpq_mat, fmpz, nmod_mat
 
+from igsref.arguments import described
 from igsref.exact.arithmetic import RATIONALS, Array
 
 _FIRST_PRIME = 2**62 + 135
@@ -26,12 +29,15 @@ class RankError(ArithmeticError):
     """No prime that was tried gave a certificate."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RankCertificate:
     """Why a matrix has exactly this rank; :meth:`holds` checks it again.
 
     prime, pivots: K_PP is nonsingular modulo the prime. null: (n − rank, n) rationals, or None
     where ``known`` bounds the rank from above. known: a bound known from elsewhere, or None.
+
+    >>> certified_rank(RATIONALS.zeros(2, 2))
+    RankCertificate(rank 0: prime 4611686018427388073, 0 pivots, 2 null vectors)
     """
 
     prime: int
@@ -44,9 +50,22 @@ class RankCertificate:
         """The exact rank."""
         return len(self.pivots)
 
+    def __repr__(self) -> str:
+        above = f"known bound {self.known}"
+        if self.null is not None:
+            above = f"{len(self.null)} null vectors"
+        lower = f"prime {self.prime}, {len(self.pivots)} pivots"
+        return f"{type(self).__name__}(rank {self.rank}: {lower}, {above})"
+
     def holds(self, gram: Array) -> bool:
-        """Check all of it against the matrix, (n, n) rationals; the known bound is believed."""
+        """Check all of it against the matrix, (n, n) rationals; the known bound is believed.
+
+        Raises TypeError for anything but a square numpy array of ``flint.fmpq``.
+        """
+        _check_rationals(gram)
         pivots = list(self.pivots)
+        if any(not 0 <= pivot < len(gram) for pivot in pivots):
+            return False
         principal = gram[pivots][:, pivots]
         if not fmpz(self.prime).is_prime():  # FLINT would end the process
             return False
@@ -58,6 +77,17 @@ class RankCertificate:
             return self.rank == len(gram)
         independent = fmpq_mat(self.null.tolist()).rank() == len(self.null)
         return independent and not RATIONALS.matmul(self.null, gram).any()
+
+
+def _check_rationals(gram: Any) -> None:
+    expected = "the (n, n) rationals of igsref.exact_gram(model, data)"
+    if not isinstance(gram, np.ndarray):
+        raise TypeError(f"gram must be {expected}; got {described(gram)}")
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.dtype != object:
+        raise TypeError(f"gram must be {expected}; got shape {gram.shape} and {gram.dtype}")
+    for entry in gram.flat:
+        if not isinstance(entry, fmpq):
+            raise TypeError(f"gram must be {expected}; got {described(entry)} in it")
 
 
 def lower_rank(gram: Array, prime: int) -> tuple[int, ...]:

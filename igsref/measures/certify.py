@@ -19,7 +19,7 @@ from igsref.arguments import checked_integer
 from igsref.curvature.rank_bound import RankBound, rank_bound
 from igsref.exact.arithmetic import BALLS, RATIONALS, Array, Undecided
 from igsref.exact.cost import require_affordable
-from igsref.exact.decimals import Decimals, enclosed
+from igsref.exact.decimals import Decimals, between
 from igsref.exact.energy import energy_beside_null, energy_in_range
 from igsref.exact.network import (
     Linearised,
@@ -35,6 +35,9 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 MOST_BITS = 2**15
 """The working precision is doubled until all digits are there, and no further than this."""
 _FIRST_BITS = 256
+_FRUITLESS_DOUBLINGS = 2
+"""So often without a new pivot, and a rank that no bound decides is given up; not before the last
+of them has twice the bits that the smallest derivative takes to be seen in K."""
 _MOST_DIGITS = 1000
 
 
@@ -43,10 +46,11 @@ class Certified:
     """IGS of a network, proven digit by digit; decimal strings, their ends rounded outwards.
 
     lower ≤ IGS ≤ upper, as strings: the exact IGS of the very floats. ceiling: an upper end of the
-    exact ceiling. rank: of F, exact; None if undecided, and then upper is the ceiling.
+    exact ceiling. rank: of F, exact; None if undecided: then upper is the ceiling, and lower the
+    IGS if the rank is the smallest that is possible, all digits of it.
     rank_source: what decided it. full_batch: G = ḡ F⁺ ḡᵀ. per_sample: g_i F⁺ g_iᵀ.
     sample_ceiling: of each. asked: the digits that were asked for. bits: the working precision
-    that was enough.
+    that was enough, or at which an undecided rank was given up.
     """
 
     igs: Decimals
@@ -77,7 +81,7 @@ class Certified:
 
     @property
     def digits(self) -> int:
-        """Decimal digits of the IGS that are proven."""
+        """Decimal digits of the IGS that are proven; 0 as a rule where the rank is undecided."""
         return self.igs.digits
 
     def minibatch(self, batch_size: SupportsIndex, *, replacement: bool = False) -> Decimals:
@@ -122,15 +126,32 @@ def rank_certificate(
     Raises ValueError as :func:`exact_rank`.
     """
     problem = as_problem(model, data, **options)
-    _check(problem)
-    if not is_piecewise_rational(problem):
-        raise ValueError(
-            "model must be piecewise linear for an exact rank; its derivatives are not rational. "
-            "igsref.certify decides the rank of some smooth networks"
-        )
+    _check_rational(problem)
     certificate = certified_rank(linearised(problem, RATIONALS).gram, rank_bound(problem).value)
     _check_rank_bound(problem, certificate.rank)
     return certificate
+
+
+def exact_gram(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Array:
+    """K = D Dᵀ of a piecewise-linear sequential network in rationals, whose rank is that of F.
+
+    D: the rows K_i J_i of every sample, class differences of its Jacobian for the categorical
+    likelihood, n = N·R of them. Shape (n, n), a numpy array of ``flint.fmpq``.
+    ``rank_certificate(model, data).holds(exact_gram(model, data))`` checks a certificate again.
+    Raises ValueError as :func:`exact_rank`.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 2, bias=False).double()
+    >>> x, y = torch.tensor([[1.0, 0.5], [2.0, 1.0]]).double(), torch.tensor([0, 1])
+    >>> K = exact_gram(model, (x, y))
+    >>> K.shape, abs(K[0, 1])
+    ((2, 2), 5)
+    >>> rank_certificate(model, (x, y)).holds(K)
+    True
+    """
+    problem = as_problem(model, data, **options)
+    _check_rational(problem)
+    return linearised(problem, RATIONALS).gram
 
 
 def certify(
@@ -152,7 +173,8 @@ def certify(
     if wanted > _MOST_DIGITS:
         raise ValueError(f"digits must be at most {_MOST_DIGITS}; got {wanted}")
     problem = as_problem(model, data, **options)
-    _check(problem)
+    _check_kind(problem)
+    require_affordable(problem)
     bound = rank_bound(problem)
     attempt = _rational_attempt if is_piecewise_rational(problem) else _ball_attempt
     solve = attempt(problem, bound)
@@ -183,9 +205,19 @@ _Solve = Callable[[bool], _Found | None]
 """One attempt at the precision of the moment; True says that it is the last one."""
 
 
-def _check(problem: Problem) -> None:
+def _check_kind(problem: Problem) -> None:
     if (reason := unsupported(problem)) is not None:
         raise ValueError(f"model must be of a kind that is computed exactly: {reason}")
+
+
+def _check_rational(problem: Problem) -> None:
+    """Whether it is piecewise linear before how large it is: fewer samples would not help."""
+    _check_kind(problem)
+    if not is_piecewise_rational(problem):
+        raise ValueError(
+            "model must be piecewise linear for an exact rank; its derivatives are not rational. "
+            "igsref.certify decides the rank of some smooth networks"
+        )
     require_affordable(problem)
 
 
@@ -234,7 +266,12 @@ def _unit_basis(null: Array, pivots: list[int]) -> Array:
 
 
 def _ball_attempt(problem: Problem, bound: RankBound) -> _Solve:
-    """Everything in balls at each precision; the rank from pivots that are proven."""
+    """Everything in balls at each precision; the rank from pivots that are proven.
+
+    Where they stay fewer than the bound, more precision is tried until it shows nothing more. This
+    decides when to stop and no value: the energy in proven directions is a lower bound at any time.
+    """
+    counts: list[int] = []
 
     def solve(last: bool) -> _Found | None:
         seen: Linearised = linearised(problem, BALLS)
@@ -242,9 +279,10 @@ def _ball_attempt(problem: Problem, bound: RankBound) -> _Solve:
         vectors = _vectors(problem, metric)
         pivots = proven_pivots(seen.gram, bound.value + 1)
         _check_rank_bound(problem, len(pivots))
+        counts.append(len(pivots))
         if len(pivots) == problem.num_rows:
             energy = energy_beside_null(BALLS.zeros(0, len(vectors)), metric.inverse, vectors)
-        elif len(pivots) == bound.value or last:
+        elif len(pivots) == bound.value or last or _is_fruitless(counts, seen):
             energy = energy_in_range(seen.gram[:, pivots], metric.metric, vectors)
         else:
             return None
@@ -253,6 +291,16 @@ def _ball_attempt(problem: Problem, bound: RankBound) -> _Solve:
         return _Found(energy, _ceilings(problem, metric), rank, source)
 
     return solve
+
+
+def _is_fruitless(counts: list[int], seen: Linearised) -> bool:
+    """Whether doubling has shown no new pivot, and every derivative would have been large enough.
+
+    counts: of pivots, at one precision after the other; seen: at the last one, that of the moment.
+    """
+    recent = counts[-1 - _FRUITLESS_DOUBLINGS :]
+    unchanged = len(recent) > _FRUITLESS_DOUBLINGS and len(set(recent)) == 1
+    return unchanged and ctx.prec >= 4 * seen.spread
 
 
 def proven_pivots(gram: Array, most: int) -> list[int]:
@@ -299,7 +347,7 @@ def _balls(values: Array) -> Array:
 
 
 def _is_enough(found: _Found, digits: int) -> bool:
-    """Whether every ball is as narrow as asked; an undecided rank asks for its ends only."""
+    """Whether every ball is as narrow as asked; of an undecided rank, those of both ends."""
     tolerance = arb(10) ** -(digits + 1)
     terms = [*found.energy, *found.ceiling]
     total = sum(found.energy[:-1], arb(0)).abs_upper()
@@ -320,24 +368,27 @@ def _certified(problem: Problem, found: _Found, bits: int, digits: int) -> Certi
     """Sums and decimals, outwards; IGS = (N_F/N) Σ ‖P v_i‖², G = (N_F/N²) ‖P Σ v_i‖²."""
     n, pool = problem.num_samples, problem.pool_size
     fewest, most = _places(digits)
-    ends = partial(enclosed, fewest=fewest, most=most)
+    ends = partial(between, fewest=fewest, most=most)
     energy, together = found.energy[:-1], found.energy[-1]
     igs = sum(energy, arb(0)) * pool / n
     ceiling = sum(found.ceiling, arb(0)) * pool / n
     full_batch = together * pool / n**2
-    if found.rank is None:  # energies in part of the range: lower bounds
-        energy = np.array([e.union(c) for e, c in zip(energy, found.ceiling, strict=True)])
-        igs, full_batch = igs.union(ceiling), full_batch.union(ceiling)
-    highest = ends(ceiling)
-    whole = ends(igs).within(highest)
-    sample_ceiling = tuple(ends(c * pool) for c in found.ceiling)
-    per_sample = (ends(e * pool) for e in energy)
+    # Energies in part of the range are lower bounds. No ball around both ends: its radius has 30
+    # bits, and would take the digits of the lower one.
+    known = found.rank is not None
+    highest = ends(ceiling, ceiling)
+    whole = ends(igs, igs if known else ceiling).within(highest)
+    sample_ceiling = tuple(ends(c * pool, c * pool) for c in found.ceiling)
+    per_sample = (
+        ends(e * pool, (e if known else c) * pool)
+        for e, c in zip(energy, found.ceiling, strict=True)
+    )
     return Certified(
         igs=whole,
         ceiling_enclosure=highest,
         rank=found.rank,
         rank_source=found.source,
-        full_batch=ends(full_batch).within(whole),
+        full_batch=ends(full_batch, full_batch if known else ceiling).within(whole),
         per_sample=tuple(e.within(c) for e, c in zip(per_sample, sample_ceiling, strict=True)),
         sample_ceiling=sample_ceiling,
         num_samples=n,

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Generator
 
+from igsref.arguments import described
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.registry import find_measure
 from igsref.testing.networks import Network, draw_network
@@ -156,7 +157,8 @@ def deviation(
     compute = function_of(measure)
     network = case.network() if network is None else network
     transformed = case.transformed(network)
-    before, after = compute(network.model, network.data), compute(transformed.model, network.data)
+    before = checked_number(compute(network.model, network.data))
+    after = checked_number(compute(transformed.model, network.data))
     return compared(before, after, case, transformed.condition, agreement=agreement)
 
 
@@ -173,6 +175,19 @@ def function_of(measure: Measured) -> Callable[[Any, Any], Any]:
             f"got {measure!r}"
         )
     return measure
+
+
+def checked_number(result: Any) -> Any:
+    """What a measure returned, as it is. Raises TypeError unless ``float`` takes it; no string."""
+    try:
+        if isinstance(result, str | bytes):
+            raise TypeError
+        float(result)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"measure must return a number, or what float() takes; got {described(result)}"
+        ) from error
+    return result
 
 
 def compared(
@@ -233,7 +248,7 @@ def assert_invariant(
     transformation: a name in ``TRANSFORMATIONS``. families: some of those it can act on.
 
     Raises AssertionError with the code that reproduces the case; ValueError for a name that
-    does not exist and for fewer than one example.
+    does not exist and for fewer than one example; TypeError for a measure that returns no number.
 
     >>> import igsref
     >>> worst = assert_invariant(igsref.exact_igs, transformation="permutation", examples=2)
@@ -253,16 +268,27 @@ def check(
 ) -> Deviation:
     """Hold a measure to the law on one case.
 
-    Raises AssertionError with the code that reproduces it.
+    Raises AssertionError with the code that reproduces it; TypeError for a measure that returns no
+    number.
     """
     seen = deviation(measure, case, agreement=agreement, network=network)
     if not seen.holds:
         raise AssertionError(
-            f"{case.transformation} moved the measure from {seen.before!r} to {seen.after!r}, by "
-            f"{seen.moved:.3g}; allowed {seen.allowed:.3g}{_gap(seen)}. "
-            f"To see it again: igsref.testing.check(measure, {case})"
+            f"{_breach(case, seen)}. To see it again: igsref.testing.check(measure, {case})"
         )
     return seen
+
+
+def _breach(case: Case, seen: Deviation) -> str:
+    if not (math.isfinite(seen.before) and math.isfinite(seen.after)):
+        return (
+            f"the measure returned {seen.before!r} before and {seen.after!r} after "
+            f"{case.transformation}; it must be finite"
+        )
+    return (
+        f"{case.transformation} moved the measure from {seen.before!r} to {seen.after!r}, by "
+        f"{seen.moved:.3g}; allowed {seen.allowed:.3g}{_gap(seen)}"
+    )
 
 
 def _gap(seen: Deviation) -> str:

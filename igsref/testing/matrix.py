@@ -18,6 +18,7 @@ from igsref.testing.laws import (
     STANDARD_ERRORS,
     Case,
     Measured,
+    checked_number,
     draw_cases,
     find_transformation,
     function_of,
@@ -52,6 +53,18 @@ class Cell:
             name: ratio if ratio is not None and math.isfinite(ratio) else None
             for name, ratio in ratios.items()
         }
+
+
+class Row(list[Cell]):
+    """Cells of one measure, which print as a table: one line a transformation."""
+
+    def __str__(self) -> str:
+        width = max((len(entry.transformation) for entry in self), default=0) + 2
+        lines = [f"{'':{width}}{'worst':>10}{'median':>10}{'pairs':>7}"]
+        for entry in self:
+            numbers = f"{_shown(entry, True):>10}{_shown(entry, False):>10}{entry.count:>7}"
+            lines.append(f"{entry.transformation:{width}}{numbers}  {entry.refused or ''}".rstrip())
+        return "\n".join([*lines, "measure(after)/measure(before); ✓: invariance is promised"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +123,9 @@ def cell(measure: Measure, transformation: str, pairs: Sequence[Pair]) -> Cell:
     for pair in pairs:
         try:
             if id(pair.before) not in earlier:
-                earlier[id(pair.before)] = measure.compute(pair.before.model, pair.before.data)
-            after = measure.compute(pair.after.model, pair.before.data)
+                before = measure.compute(pair.before.model, pair.before.data)
+                earlier[id(pair.before)] = checked_number(before)
+            after = checked_number(measure.compute(pair.after.model, pair.before.data))
         except (TypeError, ValueError) as error:
             reason = str(error)
             continue
@@ -153,7 +167,7 @@ def row(
     count: int = 6,
     seed: int = 0,
     families: Iterable[str] | None = None,
-) -> list[Cell]:
+) -> "Row":
     """A row of the matrix; ``count`` pairs of a network and a transformation a cell.
 
     measure: a name in ``igsref.MEASURES``, a Measure, or a function of (model, data).
@@ -167,10 +181,10 @@ def row(
     else:
         compute = function_of(measure)
         chosen = Measure(getattr(compute, "__name__", "measure"), "given", compute)
-    return [
+    return Row(
         cell(chosen, name, draw_pairs(name, count, seed, families=families))
         for name in transformations
-    ]
+    )
 
 
 def _ratio(after: float, before: float) -> float:

@@ -48,7 +48,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_right_function_of_the_current_directory_exits_with_0(run, tmp_path):
-    file = tmp_path / "new" / "found.json"
+    file = tmp_path / "found.json"
     result = run("own_igs:right", "--examples", "1", "--json", str(file))
     assert result.exit_code == 0, result.output
     assert result.stdout.rstrip().endswith("\npassed")
@@ -77,6 +77,9 @@ def test_a_function_that_is_not_right_exits_with_1(run, name, word):
         ("broken_igs:right", "ZeroDivisionError: division by zero"),
         ("own_igs:left", "it has no 'left'"),
         ("own_igs:number", "must be a function; got float 3.0"),
+        ("./own_igs:right", "In that file's directory: igsref check own_igs:right"),
+        ("own_igs.py:right", "a module as it is imported and no path; got 'own_igs.py:right'"),
+        ("/some/where/own_igs.py:right", "igsref check own_igs:right"),
     ],
 )
 def test_a_name_that_leads_to_no_function_exits_with_2_and_says_why(run, name, message):
@@ -107,7 +110,23 @@ def test_the_command_is_in_the_help():
 def test_a_file_that_cannot_be_written_is_refused_before_the_run(run, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "conformance", lambda *_, **__: pytest.fail("the run has started"))
     (tmp_path / "file").write_text("")
-    for name in ("file/found.json", "x" * 300):
+    for name in (".", "file/found.json", "new/found.json", "x" * 300):
         result = run("own_igs:right", "--json", name)
         assert result.exit_code == 2
         assert "must name a file that can be written" in " ".join(result.output.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_that_leads_nowhere_leaves_no_file(run, tmp_path):
+    assert run("own_igs:left", "--json", "found.json").exit_code == 2
+    assert not (tmp_path / "found.json").exists()
+
+
+def test_what_the_function_prints_is_not_in_the_table(run, tmp_path):
+    (tmp_path / "own_igs.py").write_text(
+        MODULE.replace("raise Run", "print('not today'); raise Run")
+    )
+    result = run("own_igs:raises", "--examples", "1")
+    lines = result.stdout.splitlines()
+    assert not [line for line in lines if line.startswith("not today")]
+    assert lines[0].split()[:2] == ["case", "verdict"]

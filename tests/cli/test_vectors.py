@@ -1,5 +1,7 @@
 """`igsref vectors`: what it writes, prints and refuses."""
 
+from fractions import Fraction
+
 import pytest
 from typer.testing import CliRunner
 
@@ -25,6 +27,13 @@ def test_the_list_names_every_vector_with_its_rank():
         rank = words[words.index("rank") + 1]
         assert name == vector.name
         assert rank == ("undecided" if vector.expected.rank is None else str(vector.expected.rank))
+        low, *high = words[words.index("IGS") + 1].split("–")
+        ends = vector.expected.igs.fractions
+        if vector.expected.rank is None:
+            assert Fraction(low) <= ends[0] and ends[1] <= Fraction(*high)
+            assert Fraction(low) > ends[0] * Fraction(999, 1000)
+        else:
+            assert (float(low), high) == (float(f"{float(ends[0]):.6g}"), [])
         assert line.endswith(", ".join(vector.tags))
 
 

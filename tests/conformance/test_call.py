@@ -1,6 +1,7 @@
 """What a foreign function is given is its own, and what it gives back is a number or named."""
 
 import functools
+import sys
 import warnings
 
 import numpy as np
@@ -45,12 +46,15 @@ def test_a_network_in_other_coordinates_is_copied_whole():
     assert torch.equal(model(x), before)
 
 
-def test_warnings_are_not_shown_and_errors_come_through():
+def test_warnings_and_prints_are_not_shown_and_errors_come_through(capsys):
     def warns(value, *, plus):
         warnings.warn("deprecated", stacklevel=1)
         return value + plus
 
     assert quietly(warns, 1, plus=2) == 3
+    quietly(print, "a line for every batch")
+    quietly(print, "but this", file=sys.stderr)
+    assert capsys.readouterr() == ("", "but this\n")
     with pytest.raises(ZeroDivisionError):
         quietly(lambda: 1 / 0)
 

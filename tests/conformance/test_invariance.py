@@ -64,6 +64,27 @@ def test_what_gives_no_number_has_a_verdict(function, verdict, error):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_the_first_breach_is_drawn_again_by_its_case():
+    (found,) = laws(cases.norm_of_weights, examples=3, transformations=["node scaling"])
+    breach = found.breach
+    network = breach.case.network()
+    assert cases.norm_of_weights(network.model, network.data) == breach.before
+    transformed = breach.case.transformed(network).model
+    assert cases.norm_of_weights(transformed, network.data) == breach.after
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert told["examples"] == 3
+    assert told["breach"]["before"] == breach.before
+    assert told["breach"]["case"] == vars(breach.case)
+    (kept,) = laws(cases.norm_of_weights, examples=1, transformations=["permutation"])
+    assert kept.breach is None and kept.to_dict()["breach"] is None
+
+
+def test_the_breach_that_is_told_is_the_first_one():
+    calls = iter([1.0, 1.0, 1.0, 1.5, 1.0, 9.0])
+    (found,) = laws(lambda model, data: next(calls), examples=3, transformations=["permutation"])
+    assert (found.breach.after, found.worst) == (1.5, 8.0)
+
+
 def test_what_is_shown_is_the_example_that_broke_the_law():
     calls = iter([1.0, 1.0, 1.0, 1.5, 1.0, 1.0])
     (found,) = laws(lambda model, data: next(calls), examples=3, transformations=["permutation"])

@@ -54,9 +54,9 @@ def test_a_value_that_is_exactly_zero_has_all_digits_or_none():
     assert correct_digits(1e-300, nothing) == 0.0
 
 
-def test_above_the_ceiling_is_beyond_its_upper_end_by_more_than_a_billionth():
+def test_above_the_ceiling_is_beyond_its_upper_end_by_more_than_a_right_value_may_be():
     ceiling = Decimals("1.9", "2")
-    edge = float(Fraction(2) * (1 + Fraction(1, 10**9)))
+    edge = float(Fraction(2) * (1 + Fraction(1, 10**6)))
     assert not is_above(edge - 1e-12, ceiling)
     assert is_above(edge + 1e-12, ceiling)
     assert is_above(math.inf, ceiling)
@@ -88,6 +88,25 @@ def test_the_wrong_factor_is_wrong_and_exceeds_the_ceiling_where_that_is_reached
     }
 
 
+@pytest.mark.parametrize(
+    ("error", "verdict", "above"), [(1e-7, "right", False), (1.5e-6, "wrong", True)]
+)
+def test_what_is_above_its_ceiling_is_wrong_and_what_is_right_is_not_above(error, verdict, above):
+    (_, saturated, _) = cases.small_vectors()
+    ceiling = float(saturated.expected.ceiling)
+    (found,) = score(lambda model, data: ceiling * (1 + error), [saturated])
+    assert (found.verdict, found.above_ceiling) == (verdict, above)
+
+
+def test_a_factor_of_the_number_of_samples_is_seen_in_the_ratio():
+    def summed(model, data):
+        return igsref.exact_igs(model, data).value * len(data[0])
+
+    vectors = cases.small_vectors()
+    for found, vector in zip(score(summed, vectors), vectors, strict=True):
+        assert found.ratio == pytest.approx(len(vector.inputs), rel=1e-9)
+
+
 def test_float32_is_wrong_where_units_are_badly_scaled():
     for found in score(cases.textbook32, badly_scaled(cases.small_vectors())):
         assert found.verdict == "wrong"
@@ -100,13 +119,14 @@ def test_float32_is_wrong_where_units_are_badly_scaled():
         (cases.raises, "refused", "RuntimeError: no CUDA here"),
         (cases.exits, "refused", "SystemExit: 0"),
         (cases.text, "wrong", "returned str '1.5', no number"),
-        (cases.nan, "wrong", ""),
+        (cases.nan, "wrong", "returned nan"),
     ],
 )
 def test_what_gives_no_number_is_named_and_not_raised(function, verdict, error):
     for found in score(function, cases.small_vectors()):
         assert (found.verdict, found.error) == (verdict, error)
-        assert (found.correct_digits, found.above_ceiling) == (0.0, False)
+        assert found.correct_digits == (None if verdict == "refused" else 0.0)
+        assert (found.ratio, found.above_ceiling) == (None, False)
         assert found.seconds >= 0
         json.dumps(found.to_dict(), allow_nan=False)
 
@@ -116,6 +136,8 @@ def test_other_likelihoods_are_for_those_that_know_them():
     (skipped,) = score(cases.nan, vectors)
     assert skipped.verdict == "skipped"
     assert "gaussian" in skipped.error
+    assert (skipped.correct_digits, skipped.seconds) == (None, None)
+    assert skipped.to_dict()["correct_digits"] is None
     (right,) = score(igsref.exact_igs, vectors)
     assert right.verdict == "right"
     asked = []
@@ -151,3 +173,4 @@ def test_values_that_are_not_finite_go_into_json_as_words():
     assert Score("a", "wrong", math.nan).to_dict()["value"] == "nan"
     assert Score("a", "right", 1.5).to_dict()["value"] == 1.5
     assert Score("a", "refused").to_dict()["value"] is None
+    assert Score("a", "wrong", 1e308, ratio=math.inf).to_dict()["ratio"] == "inf"

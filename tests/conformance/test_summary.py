@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 import igsref
-from igsref.conformance import Conformance, Law, Score, conformance, report, summary
-from igsref.testing import TRANSFORMATIONS
+from igsref.conformance import Breach, Conformance, Law, Score, conformance, report, summary
+from igsref.testing import TRANSFORMATIONS, Case
 from tests.conformance import cases
 
-RIGHT = Score("one", "right", 2.0, correct_digits=12.34, seconds=0.5)
-WRONG = Score("one", "wrong", 9.0, correct_digits=0.25, above_ceiling=True, seconds=0.5)
+RIGHT = Score("one", "right", 2.0, ratio=1.0, correct_digits=12.34, seconds=0.5)
+WRONG = Score("one", "wrong", 9.0, ratio=0.25, correct_digits=0.25, above_ceiling=True, seconds=0.5)
 SKIPPED = Score("two", "skipped", error="a gaussian likelihood")
 HOLDS = Law("permutation", "holds", 1e-12, 1e-6, 5, 0)
 
@@ -21,13 +21,21 @@ def test_a_report_has_a_line_for_every_case_twin_and_law():
     text = report(Conformance((RIGHT, SKIPPED), (WRONG,), (HOLDS, refused)))
     found, under, sums = text.split("\n\n")
     heads, one, twin, two = found.splitlines()
-    assert heads.split() == ["case", "verdict", "digits", "above", "ceiling", "seconds"]
-    assert one.split() == ["one", "right", "12.3", "0.500"]
-    assert twin.split() == ["badly", "scaled", "wrong", "0.2", "yes", "0.500"]
-    assert two.split() == ["two", "skipped", "–", "–", "a", "gaussian", "likelihood"]
+    assert heads.split() == [
+        "case",
+        "verdict",
+        "digits",
+        "value/expected",
+        "above",
+        "ceiling",
+        "seconds",
+    ]
+    assert one.split() == ["one", "right", "12.3", "1", "0.500"]
+    assert twin.split() == ["badly", "scaled", "wrong", "0.2", "0.25", "yes", "0.500"]
+    assert two.split() == ["two", "skipped", "–", "–", "–", "a", "gaussian", "likelihood"]
     _, permutation, flip = under.splitlines()
-    assert permutation.split() == ["permutation", "holds", "1.0e-12", "1.0e-06"]
-    assert flip.split()[2:9] == ["refused", "–", "–", "5", "of", "5", "ValueError:"]
+    assert permutation.split() == ["permutation", "holds", "5", "1.0e-12", "1.0e-06"]
+    assert flip.split()[2:10] == ["refused", "5", "–", "–", "5", "of", "5", "ValueError:"]
     lines = sums.splitlines()
     assert lines[0] == (
         "as given: 1 right, 1 skipped, 0 above the ceiling, digits: median 12.3, worst 12.3"
@@ -35,6 +43,21 @@ def test_a_report_has_a_line_for_every_case_twin_and_law():
     assert lines[1].startswith("badly scaled: 1 wrong, 1 above the ceiling, digits: median 0.2")
     assert lines[2] == "laws: 1 holds, 1 refused"
     assert lines[-1] == "not passed"
+
+
+def test_sums_keep_their_order_whatever_came_first():
+    refused = Score("three", "refused", error="no")
+    broken, holds = replace(HOLDS, verdict="broken"), HOLDS
+    text = report(Conformance((SKIPPED, refused, WRONG, RIGHT), (), (broken, holds)))
+    assert "as given: 1 right, 1 wrong, 1 refused, 1 skipped, 1 above" in text
+    assert "laws: 1 holds, 1 broken" in text
+
+
+def test_the_first_breach_of_a_law_is_told_with_what_draws_it_again():
+    case = Case("tanh perceptron", 1, "permutation", 2, 0.5)
+    broken = replace(HOLDS, verdict="broken", breach=Breach(case, 1.5, float("nan")), error="E: no")
+    line = report(Conformance((RIGHT,), (), (broken,))).split("\n\n")[1].splitlines()[1]
+    assert line.endswith(f"1.5 before, nan after igsref.testing.{case!r}; E: no")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igsref.exact.decimals import Decimals, enclosed
+from igsref.exact.decimals import Decimals, between, enclosed
 
 WHOLE = st.integers(-(10**40), 10**40)
 FRACTIONS = st.builds(Fraction, WHOLE, st.integers(1, 10**30))
@@ -97,6 +97,14 @@ def test_a_ball_lies_between_its_ends(middle, radius):
 def test_an_exact_ball_has_equal_ends():
     assert str(enclosed(arb(-0.375))) == "[-0.375, -0.375]"
     assert str(enclosed(arb(0))) == "[0, 0]"
+
+
+def test_ends_of_two_balls_keep_the_digits_of_both():
+    """One ball around both has a radius of 30 bits."""
+    with ctx.workprec(200):
+        low, high = arb(1) / 3, arb(2)
+        found = between(low, high, fewest=40)
+    assert found == Decimals("0." + 40 * "3", "2")
 
 
 def test_between_the_ends_and_its_float():

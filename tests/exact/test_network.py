@@ -183,6 +183,9 @@ class Own(nn.Module):
 
 
 X, Y = coarse(0, 4, 3), torch.tensor([0, 1, 0, 1])
+ATTENTION = nn.TransformerEncoderLayer(4, 1, 4, batch_first=True)
+HOOKED = nn.Sequential(nn.Linear(3, 2), nn.Identity())
+HOOKED[1].register_forward_hook(lambda module, args, output: output)
 REFUSED = {
     "own class": (Own(), X, {}, "the model is not a sequential network of layers"),
     "picked logits": (
@@ -196,13 +199,20 @@ REFUSED = {
         nn.Sequential(nn.Linear(3, 2), nn.Softplus()), X, {},
         r"layer 1 \(Softplus\) has no exact arithmetic"
     ),
+    "a layer with children": (
+        nn.Sequential(
+            nn.Linear(3, 4), nn.Sequential(nn.ReLU(), ATTENTION), nn.Flatten(), nn.Linear(8, 2)
+        ),
+        coarse(0, 4, 2, 3), {}, r"layer 2 \(TransformerEncoderLayer\) has no exact arithmetic"
+    ),
+    "a hook": (HOOKED, X, {}, "the model is not a sequential network of layers alone: a hook"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_problems_have_no_exact_arithmetic(name):
     model, x, options, reason = REFUSED[name]
-    found = unsupported(igsref.as_problem(model.double(), (x, Y), **options))
+    found = unsupported(igsref.as_problem(model.double().eval(), (x, Y), **options))
     assert found is not None
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(found)

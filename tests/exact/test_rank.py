@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import chain, repeat
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -192,6 +193,35 @@ def test_a_certificate_of_another_matrix_does_not_hold():
     other = MATRIX.copy()
     other[2, 2] += fmpq(1)
     assert TRUE.holds(other) is False
+
+
+def test_a_matrix_of_another_size_does_not_hold():
+    assert TRUE.holds(MATRIX[:2, :2]) is False
+    assert replace(TRUE, null=None, known=3).holds(MATRIX[:4, :4]) is True  # its pivots are there
+    assert replace(TRUE, pivots=(-5, 1, 3)).holds(MATRIX) is False
+
+
+@pytest.mark.parametrize(
+    ("gram", "message"),
+    [
+        (torch.eye(5), r"got a tensor of shape \(5, 5\)"),
+        (np.eye(5), r"got shape \(5, 5\) and float64"),
+        (MATRIX[:2], r"got shape \(2, 5\) and object"),
+        (np.full((5, 5), 0, dtype=object), "got int 0 in it"),
+    ],
+)
+def test_what_is_no_matrix_of_rationals_is_refused(gram, message, monkeypatch):
+    # Without the annotations that pytest executes: they would refuse first, in other words.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=rf"gram must be the \(n, n\) rationals of .*; {message}"):
+        TRUE.holds(gram)
+
+
+def test_a_certificate_is_told_in_one_line():
+    by_null = f"RankCertificate(rank 3: prime {TRUE.prime}, 3 pivots, 2 null vectors)"
+    assert repr(TRUE) == str(TRUE) == by_null
+    met = replace(TRUE, null=None, known=3)
+    assert str(met).endswith("3 pivots, known bound 3)")
 
 
 # What it costs.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise, product
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
@@ -24,7 +25,13 @@ from igsref.exact.network import linearised
 from igsref.exact.output_metric import output_metric
 from igsref.exact.rank import certified_rank
 from igsref.measures import certify as module
-from igsref.measures.certify import certify, exact_rank, proven_pivots, rank_certificate
+from igsref.measures.certify import (
+    certify,
+    exact_gram,
+    exact_rank,
+    proven_pivots,
+    rank_certificate,
+)
 from tests.exact.networks import CASES, Case, coarse
 from tests.linalg.exact import rational
 from tests.strategies import classes, convolutional, fill_, gaussian, mlp
@@ -357,9 +364,32 @@ def test_an_undecided_rank_still_holds_the_truth(undecided):
     layers = [(m.weight.tolist(), m.bias.tolist()) for m in linear_layers(model)]
     exact = truth(layers, "tanh", x.tolist(), y.tolist())
     assert_holds(found.igs, exact.value)
+    # And the lower ends are the truth, rounded down: all directions are among the proven ones.
+    for lower, true in ((found.lower, exact.value), (found.full_batch.lower, exact.full_batch)):
+        with ctx.workprec(BITS):
+            assert true - number(Fraction(lower)) < true * 10**-15
     assert_holds(found.full_batch, exact.full_batch)
     for term, true in zip(found.per_sample, exact.per_sample, strict=True):
         assert_holds(term, true)
+
+
+def test_more_precision_that_shows_nothing_more_is_given_up(undecided, monkeypatch):
+    model, data, found = undecided
+    assert (found.bits, found.digits, found.asked) == (4 * module._FIRST_BITS, 0, 5)
+    monkeypatch.setattr(module, "_FRUITLESS_DOUBLINGS", 1)
+    again = certify(model, data, digits=5)
+    assert again.bits == 2 * module._FIRST_BITS
+    assert (again.lower, again.upper) == (found.lower, found.upper)
+
+
+def test_derivatives_that_take_more_bits_to_be_seen_are_not_given_up():
+    """A unit near tanh 300: its derivatives are near 2^−860, what they add to K near 2^−1720."""
+    model, data = mlp(0, [2, 2, 2], nn.Tanh), (gaussian(1, 7, 2), classes(2, 7, 2))
+    with torch.no_grad():
+        model[0].bias[0] = 300.0
+    found = certify(model, data)
+    assert found.rank == 7  # 5 at 256, 512 and 1,024 bits
+    assert found.bits == 8 * module._FIRST_BITS
 
 
 def test_a_known_bound_closes_an_undecided_rank(undecided):
@@ -466,7 +496,7 @@ def test_digits_out_of_range_are_refused(digits, error, message, as_users_run_it
         certify(mlp(0, [2, 3, 2], nn.ReLU), DATA, digits=digits)
 
 
-@pytest.mark.parametrize("function", [certify, exact_rank, rank_certificate])
+@pytest.mark.parametrize("function", [certify, exact_gram, exact_rank, rank_certificate])
 def test_other_networks_are_refused_with_the_reason(function):
     model = nn.Sequential(nn.Linear(2, 3), nn.ELU(), nn.Linear(3, 2)).double()
     message = r"model must be of a kind that is computed exactly: layer 1 \(ELU\) has no exact"
@@ -474,10 +504,32 @@ def test_other_networks_are_refused_with_the_reason(function):
         function(model, DATA)
 
 
-@pytest.mark.parametrize("function", [exact_rank, rank_certificate])
-def test_a_smooth_network_has_no_exact_rank(function):
+@pytest.mark.parametrize("samples", [4, 1600])
+@pytest.mark.parametrize("function", [exact_gram, exact_rank, rank_certificate])
+def test_a_smooth_network_has_no_exact_rank_however_small(function, samples):
+    data = gaussian(1, samples, 2), classes(2, samples, 2)
     with pytest.raises(ValueError, match="model must be piecewise linear for an exact rank"):
-        function(mlp(0, [2, 3, 2], nn.Tanh), DATA)
+        function(mlp(0, [2, 3, 2], nn.Tanh), data)
+
+
+def test_the_certificate_of_the_page_is_checked_as_it_says(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "certified.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(import igsref.*?)```", page, re.DOTALL)
+    scope = {}
+    exec(block, scope)
+    (told,) = re.findall(r"^# (RankCertificate.*)$", block, re.MULTILINE)
+    assert capsys.readouterr().out == f"{told}\n"
+    assert scope["certificate"].holds(scope["K"])
+
+
+def test_a_certificate_is_checked_against_the_matrix_of_its_network():
+    network = draw_network("rank-deficient", 0)
+    certificate = rank_certificate(network.model, data_of(network))
+    gram = exact_gram(network.model, data_of(network))
+    assert certificate.null is not None and certificate.holds(gram)
+    assert fmpq_mat(gram.tolist()).rank() == certified("rank-deficient", 0).rank
+    other = exact_gram(network.model, (network.inputs + 0.125, network.labels))
+    assert not certificate.holds(other)
 
 
 def test_digits_beyond_all_precision_are_an_error(monkeypatch):

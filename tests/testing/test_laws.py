@@ -101,6 +101,23 @@ def test_a_measure_that_breaks_the_law_is_shown_by_code_that_breaks_it_again():
     assert str(again.value) == message
 
 
+@pytest.mark.parametrize(
+    ("result", "described"),
+    [("1.5", "str '1.5'"), (None, "None"), (torch.ones(2), "a tensor of shape")],
+)
+def test_a_measure_that_returns_no_number_is_named(result, described):
+    message = rf"measure must return a number, or what float\(\) takes; got {described}"
+    with pytest.raises(TypeError, match=message):
+        check(lambda model, data: result, PLAIN)
+
+
+def test_a_measure_that_returns_nan_is_told_so():
+    values = iter([2.5, float("nan")])
+    message = "the measure returned 2.5 before and nan after permutation; it must be finite. To see"
+    with pytest.raises(AssertionError, match=message):
+        check(lambda model, data: next(values), PLAIN)
+
+
 def test_a_measure_of_ones_own_that_keeps_the_law_passes():
     def loss(model, data):
         x, y = data

@@ -8,7 +8,7 @@ import torch
 
 import igsref
 from igsref.measures.measurement import Measure, Measurement
-from igsref.testing import TRANSFORMATIONS, Cell, cell, draw_pairs, matrix_text, row
+from igsref.testing import TRANSFORMATIONS, Cell, Row, cell, draw_pairs, matrix_text, row
 from igsref.testing.matrix import as_records
 
 
@@ -116,6 +116,26 @@ def test_a_row_of_ones_own_measure_tells_what_holds():
     assert turned.worst == pytest.approx(1.0, abs=1e-12)
     assert abs(moved.worst - 1) > 0.01
     assert len(row(measure(loss), count=1)) == len(TRANSFORMATIONS)
+
+
+def test_a_row_prints_as_a_table():
+    entries = [
+        Cell("own", "permutation", True, 1.0, 1.0, 2),
+        Cell("own", "sign flip", False, None, None, 0, refused="not of this network"),
+    ]
+    heads, first, second, legend = str(Row(entries)).splitlines()
+    assert heads.split() == ["worst", "median", "pairs"]
+    assert first.split() == ["permutation", "1✓", "1✓", "2"]
+    assert second.split() == ["sign", "flip", "–", "–", "0", "not", "of", "this", "network"]
+    assert "promised" in legend
+    (found,) = one = row(measure(loss), transformations=["permutation"], count=1)
+    assert isinstance(one, Row) and list(one) == [found]
+
+
+def test_a_measure_that_returns_a_string_is_refused_by_name():
+    (found,) = row(lambda model, data: "1.5", transformations=["permutation"], count=1)
+    assert found.count == 0
+    assert "measure must return a number" in found.refused and "str '1.5'" in found.refused
 
 
 def test_the_row_of_igs_is_one():

@@ -9,7 +9,7 @@ from verification import peers_table
 from verification.peers_table import HEADER, refusals, row
 
 
-def scored(name, verdict, digits=0.0, **settings):
+def scored(name, verdict, digits=None, **settings):
     return Score(name, verdict, correct_digits=digits, **settings)
 
 

@@ -38,16 +38,23 @@ def test_a_failed_check_is_told_and_fails_the_run(monkeypatch, capsys, tmp_path)
     assert proofs.main(["--write", str(target)]) == 1
     printed = capsys.readouterr().out
     assert "CHECK FAILED" in printed and "2 = 2: got False" in printed
+    assert printed.endswith("measured; 1 checks failed\n")
     assert not target.exists()
     assert proofs.main(["--only", "even"]) == 0
 
 
-def test_the_page_has_a_row_and_a_section_for_each_claim(monkeypatch, tmp_path):
+def test_the_page_has_a_row_and_a_section_for_each_claim(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(proofs, "CLAIMS", (CLAIM, REFUTED))
     target = tmp_path / "claims.md"
     assert proofs.main(["--write", str(target)]) == 0
     page = target.read_text()
-    assert "2 claims: 1 proved, 0 proved with a correction, 1 refuted" in " ".join(page.split())
+    counts = "2 claims: 1 proved, 0 proved with a correction, 1 refuted, 0 measured"
+    assert counts in " ".join(page.split())
+    assert "| Λ_i, M_i | output metric" in page
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"{counts}; 0 checks failed",
+        f"written to {target}",
+    ]
     assert "| [odd](#odd) | (1) | refuted | symbolic identity |" in page
     assert "**Counterexample.** 3." in page and "Checked: 1 case." in page
 
@@ -76,6 +83,7 @@ def test_the_page_in_docs_is_of_these_claims():
         ({"status": "believed"}, "believed"),
         ({"status": "refuted"}, "counterexample"),
         ({"mutations": {}}, "mutation"),
+        ({"means": "simulation"}, "a simulation measures"),
     ],
 )
 def test_a_claim_that_is_none_is_refused(change, message):

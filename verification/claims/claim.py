@@ -1,10 +1,10 @@
 """What a claim is: a statement, how it is checked, and what must make the check fail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["proved", "proved with a correction", "refuted"]
+Status = Literal["proved", "proved with a correction", "refuted", "measured"]
 Means = Literal[
     "symbolic identity", "exact rational computation", "interval enclosure", "simulation"
 ]
@@ -20,7 +20,9 @@ class Claim:
 
     name: a slug, unique. source: where it stands: "(2)", "Proposition 3.1", "Appendix A", or
         "beyond the paper". statement: one line, as mathematics.
-    status: proved; proved with a correction: true in the form that ``argument`` gives; refuted.
+    status: proved; proved with a correction: true in the form that ``argument`` gives; refuted;
+        measured: seen in the cases that ``argument`` names, which prove nothing about others. A
+        simulation is never more.
     means: by what it is checked: a symbolic identity (sympy), an exact computation in rationals,
         an enclosure in balls or intervals, a simulation held against its standard error.
     argument: one paragraph: the proof for every C and every network, of which ``check`` runs
@@ -46,8 +48,19 @@ class Claim:
             raise ValueError(f"{self.name}: unknown {self.status!r} or {self.means!r}")
         if (self.status == "refuted") != bool(self.counterexample):
             raise ValueError(f"{self.name}: a counterexample belongs to a refuted claim, and only")
+        if self.means == "simulation" and self.status != "measured":
+            raise ValueError(f"{self.name}: a simulation measures; it has not {self.status!r} it")
         if not self.mutations:
             raise ValueError(f"{self.name}: a check without a mutation proves nothing")
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Values for prose.
+
+    >>> listed([3, 6, 6])
+    '3, 6, 6'
+    """
+    return ", ".join(map(str, values))
 
 
 def require(condition: Any, what: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from flint import fmpq, fmpq_mat
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.linear_algebra import (
     beside,
     column,
@@ -132,7 +132,10 @@ def check_saturation(columns: int = 6, rank: int | None = None) -> str:
         smaller = of_factor(data, factor * s)
         ranks.append(smaller.factor.rank())
         require(smaller.igs == data.igs == data.ceiling, "IGS(AS) = IGS = ceiling")
-    return f"m = 6, 8, 11 to {columns} columns: ranks {ranks} of {full} rows, IGS = ceiling exactly"
+    return (
+        f"m = 6, 8, 11 to {columns} columns: ranks {listed(ranks)} of {full} rows, "
+        "IGS = ceiling exactly"
+    )
 
 
 SATURATION = Claim(

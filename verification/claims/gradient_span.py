@@ -3,7 +3,7 @@
 import sympy
 from flint import fmpq
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.exact_geometry import (
     Pool,
     counted,
@@ -94,7 +94,10 @@ def check_limit(rate: int = 1, bounded: tuple[int, int, int] = (1, -1, 2)) -> st
     at_zero = [near_zero_pool(fmpq(0), direction) for direction in (leaves, stays)]
     inside = [in_row_space(gradients(pool)[0], fisher(pool)) for pool in at_zero]
     require(inside == [False, True], "g leaves the span at p_y = 0 in the first pool only")
-    return f"p_y = 2^−k, k in {HALVINGS}: terms (1 − p_y)/p_y, and bounded by {square} beside it"
+    return (
+        f"p_y = 2^−k, k = {listed(HALVINGS)}: terms (1 − p_y)/p_y, and bounded by {square} "
+        "beside it"
+    )
 
 
 LIMIT = Claim(

@@ -147,8 +147,8 @@ EQUALITY = Claim(
 # What training does to it.
 
 
-def check_after_training(noise: Sequence[int] = (9, 9), exponent: int = 1) -> str:
-    """The stationary unit with one label in ten wrong; the clean logit log θ as p → 1."""
+def check_after_training(noise: Sequence[int] = (9, 9), exponent: int = 1, decay: int = 1) -> str:
+    """The stationary unit with one label in ten wrong; two clean logits as p → 1."""
     ones, per_input = noise, 10
     unit = SoftplusUnit(
         tuple(Input(x, fmpq(count, per_input)) for x, count in zip((1, -1), ones, strict=True))
@@ -165,9 +165,23 @@ def check_after_training(noise: Sequence[int] = (9, 9), exponent: int = 1) -> st
     require_zero([H / F - (1 + p) / p], "H/F − (1 + p)/p")
     limit = sympy.limit(sympy.cancel(H / F), p, 1)
     require(limit == 2, "H/F → 2 as the loss → 0")
+    difference = growing_difference(decay)
+    require(difference == sympy.oo, "H − F → ∞ though the loss → 0")
     return (
-        f"gradient 0, H = {unit.hessian()}, F = {unit.fisher()} = {ratio} H; clean: H/F → {limit}"
+        f"gradient 0, H = {unit.hessian()}, F = {unit.fisher()} = {ratio} H; clean: H/F → {limit}; "
+        f"unbounded: H − F → ∞"
     )
+
+
+def growing_difference(decay: int) -> sympy.Expr:
+    """The limit of H − F = (p − 1)f″ for f = θ + e^{−decay θ/2} sin(e^θ), y = 1, where sin = 1."""
+    theta, s = sympy.symbols("theta s", positive=True)
+    inner = sympy.exp(theta)
+    curvature = sympy.diff(theta + sympy.exp(-decay * theta / 2) * sympy.sin(inner), theta, 2)
+    crest = {sympy.sin(inner): 1, sympy.cos(inner): 0}
+    # s = e^{θ/2}, so that f = 2 log s + s^−decay and 1 − p = 1/(1 + e^f).
+    f_second = sympy.simplify(sympy.expand(curvature).subs(crest).subs(theta, 2 * sympy.log(s)))
+    return sympy.limit(-f_second / (1 + s**2 * sympy.exp(s**-decay)), s, sympy.oo)
 
 
 AFTER_TRAINING = Claim(
@@ -180,21 +194,26 @@ AFTER_TRAINING = Claim(
         "By hessian-minus-fisher the difference is residuals times the curvature of the logits. At "
         "a minimum Σ_i (p_i − q_i)ᵀJ_i = 0, which does not make Σ_i Σ_c (p_ic − q_ic)∇²f_ic "
         "vanish: if the labels cannot be fitted, residuals stay, however long the training. If "
-        "they can, H − F → 0 (hessian-fisher-bound), but F → 0 at the same rate, and the quotient "
-        "need not tend to 1. What is true: equality in the three cases of hessian-equals-fisher, "
-        "and of the diagonals in relu-diagonals-agree. The check has exact numbers for both "
-        "failures."
+        "they can, and the second derivatives of the logits stay bounded on the way, H − F → 0 "
+        "(hessian-fisher-bound), but F → 0 at the same rate, and the quotient need not tend to 1. "
+        "Where they do not stay bounded, not even the difference need vanish. What is true: "
+        "equality in the three cases of hessian-equals-fisher, and of the diagonals in "
+        "relu-diagonals-agree. The check has exact numbers for the first two failures and the "
+        "limit of the third."
     ),
     check=check_after_training,
     mutations={
         "other labels, no minimum": {"noise": (9, 8)},
         "logit linear in θ": {"exponent": 0},
+        "second derivatives that stay bounded": {"decay": 4},
     },
     counterexample=(
         "One weight, one softplus unit: f(x) = log(1 + e^{θx}), Bernoulli likelihood with p = "
         "σ(f), at θ = log 2, ten samples at x = 1 and ten at x = −1, nine of each ten labelled 1. "
         "The gradient is exactly 0, H = 1/200 > 0 and F = 11/200: F = 11 H at a minimum. Without "
-        "noise: f = log θ, y = 1; then H/F = (1 + p)/p → 2 as θ → ∞ and the loss → 0."
+        "noise: f = log θ, y = 1; then H/F = (1 + p)/p → 2 as θ → ∞ and the loss → 0. "
+        "Unbounded: f = θ + e^{−θ/2} sin(e^θ), y = 1; the loss → 0 as θ → ∞, but where sin(e^θ) = "
+        "1 the difference H − F = (p − 1)f″ is near e^{θ/2} → ∞."
     ),
 )
 

@@ -297,10 +297,10 @@ SIMULATION = Claim(
     name="tic-by-simulation",
     source="(8), (9)",
     statement="N × E[gap] = Tr(H⁻¹C) at θ*, in two true and three false models with m = 2 or 3",
-    status="proved with a correction",
+    status="measured",
     means="simulation",
     argument=(
-        "The proof, and the correction, is gap-is-tic-in-the-limit; this is its measurement where "
+        "What is proved is gap-is-tic-in-the-limit, with its correction; this measures it where "
         "fits have no closed form: logistic regression and a hidden unit that are true, a false "
         "link, noise of variance 2 for a model of variance 1, and exponential regression with a "
         "false mean, where H ≠ F. Each data set is fitted by Newton's method to a gradient of "

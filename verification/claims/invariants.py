@@ -139,10 +139,10 @@ DAMPING = Claim(
     status="proved",
     means="exact rational computation",
     argument="Λ_i + λ(I − 11ᵀ/C) is a metric on the outputs alone, positive on 1^⊥, where p − e_y "
-    "lies: with its root K_i, F_λ = BᵀB/N, B the stack of K_iJ_i, and g_i = w_iᵀB with w_i = K_i⁺ "
-    "(p_i − e_y) on the rows of sample i. So the value is Σ w_iᵀP_Bw_i, and J_i ↦ J_iT keeps "
-    "range(B) and w_i. Damping F + μI adds a metric of the parameters, which changes with them. "
-    "The check transforms J and g and forms the value anew.",
+    "lies: with a root K_i of it, K_iᵀK_i, F_λ = BᵀB/N, B the stack of K_iJ_i, and g_i = w_iᵀB "
+    "with w_i = (K_iᵀ)⁺(p_i − e_y) on the rows of sample i. So the value is Σ w_iᵀP_Bw_i, and J_i "
+    "↦ J_iT keeps range(B) and w_i. Damping F + μI adds a metric of the parameters, which changes "
+    "with them. The check transforms J and g and forms the value anew.",
     check=check_output_damping,
     mutations={
         "damping of the parameters, F + μI": {"in_outputs": 0, "in_parameters": 1},

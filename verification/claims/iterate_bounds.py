@@ -140,11 +140,12 @@ SCALED = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument="(w·Ax)²/‖Ax‖² is the energy of w along the direction Ax ∈ range A, at most ‖Pw‖² by "
-    "Cauchy and Schwarz; it is also the best of the first bound over all multiples of x: with "
-    "a = w·Ax, b = ‖Ax‖² the first is 2a − b (‖w‖² = ceiling for a sign probe), and a²/b − "
-    "(2a − b) = (a − b)²/b ≥ 0. **Correction:** hence the maximum is always its second member in "
-    "exact arithmetic, and equals the first iff w·Ax = ‖Ax‖², as at every exact Krylov iterate; "
-    "the first one only has a meaning where Ax = 0, or under rounding.",
+    "Cauchy and Schwarz; it is also the best of the first bound over all multiples of x: with a = "
+    "w·Ax, b = ‖Ax‖² the first is 2a − b (‖w‖² = ceiling for a sign probe), and a²/b − (2a − b) = "
+    "(a − b)²/b ≥ 0. **Correction.** The sentence corrected is 'the better of the two is now the "
+    "one, now the other': the maximum is always its second member in exact arithmetic, and equals "
+    "the first iff w·Ax = ‖Ax‖², as at every exact Krylov iterate; the first one only has a "
+    "meaning where Ax = 0, or under rounding.",
     check=check_scaled_bound,
     mutations={
         "not divided by ‖Ax‖²": {"unscaled": True},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy
 from flint import fmpq, fmpq_mat
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.exact_geometry import (
     form,
     pseudo_inverse,
@@ -228,7 +228,7 @@ def check_gaussian(scale: int = 1, half: int = 2) -> str:
     density = sympy.exp(-(t**2) / 2) / sympy.sqrt(2 * sympy.pi)
     moments = [sympy.integrate(t**k * density, (t, -sympy.oo, sympy.oo)) for k in (1, 2)]
     require(moments == [0, scale], "E[f_c − y_c] = 0 and E[(f_c − y_c)²] = 1")
-    return f"{CASES}: {zeros} entries, all 0; moments {moments} by integration"
+    return f"{CASES}: {zeros} entries, all 0; moments {listed(moments)} by integration"
 
 
 GAUSSIAN = Claim(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from flint import fmpq, fmpq_mat
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.invariants import connecting
 from verification.claims.linear_algebra import (
     Number,
@@ -64,9 +64,8 @@ def require_change(measure: Measure, t: Rows) -> str:
     require(exact[0] == exact[1] == 10, "IGS itself is 10 in both")
     before, after = (measure(*example(u)) for u in (UNIT, t))
     require(before != after, "the value changes")
-    return (
-        f"{before} in θ, {after} in η, T = {[[str(a) for a in row] for row in t]}; IGS = 10 in both"
-    )
+    rows = [f"[{listed(row)}]" for row in t]
+    return f"{before} in θ, {after} in η, T = [{listed(rows)}]; IGS = 10 in both"
 
 
 def _with_inverse_eigenvalues(keep: Callable[[fmpq, list[fmpq]], bool]) -> Measure:
@@ -96,10 +95,11 @@ TOP = Claim(
     status="proved",
     means="exact rational computation",
     argument="Which directions lead depends on the units of the parameters: F = diag(1/8, 9/200) "
-    "becomes diag(1/8, 81/200) when the second one is counted in thirds, and the leading direction "
-    "is the other one. By `invariants-see-range-and-outputs-only` a measure that changes between "
-    "A and AT is no function of the range. All eigenpairs (k = rank F) give IGS, and the same T "
-    "for all parameters, T = cI, changes nothing. The check has both values exactly.",
+    "becomes diag(1/8, 81/200) when the second one is counted in units three times as large, θ_2 = "
+    "3η_2, and the leading direction is the other one. By `invariants-see-range-and-outputs-only` "
+    "a measure that changes between A and AT is no function of the range. All eigenpairs (k = rank "
+    "F) give IGS, and the same T for all parameters, T = cI, changes nothing. The check has both "
+    "values exactly.",
     check=check_top,
     mutations={
         "all eigenpairs": {"count": 2},
@@ -123,8 +123,9 @@ CUT = Claim(
     status="proved",
     means="exact rational computation",
     argument="Eigenvalues of F are those of TᵀFT only for orthogonal T: counting a parameter in "
-    "units 1000 times smaller multiplies its eigenvalue by 10^−6 and drops it below the cut. With "
-    "τ = 0 the pseudo-inverse is exact and the value is IGS. The check has both values exactly.",
+    "units 1000 times smaller, θ_2 = η_2/1000, multiplies its eigenvalue by 10^−6 and drops it "
+    "below the cut. With τ = 0 the pseudo-inverse is exact and the value is IGS. The check has "
+    "both values exactly.",
     check=check_cut,
     mutations={
         "no threshold": {"threshold": 0},
@@ -296,7 +297,7 @@ def check_empirical(damping: Number = 0, rank_of_t: int = 5) -> str:
             value = empirical_form([matrix([row]) for row in gradients.tolist()], damping)
             require(value == rank, "the value is the rank of the gradients")
         ranks.append(rank)
-    return f"N = 6, m = 5: the values are the ranks {ranks}, before and after a random T"
+    return f"N = 6, m = 5: the values are the ranks {listed(ranks)}, before and after a random T"
 
 
 EMPIRICAL = Claim(
@@ -307,8 +308,9 @@ EMPIRICAL = Claim(
     status="proved with a correction",
     means="exact rational computation",
     argument="With G the N × m matrix of the g_i, F_emp = GᵀG/N and (1/N) Σ g_i F_emp⁺ g_iᵀ = "
-    "tr(G(GᵀG)⁺Gᵀ), the trace of the projector onto range(G): rank G. **Correction:** of the "
-    "sentence that the empirical Fisher matrix is not invariant. F_emp ↦ TᵀF_empT transforms like "
+    "tr(G(GᵀG)⁺Gᵀ), the trace of the projector onto range(G): rank G. **Correction.** The "
+    "sentence corrected is 'the form with the empirical Fisher matrix in the place of F is not "
+    "invariant'. F_emp ↦ TᵀF_empT transforms like "
     "a metric and all g_i lie in its span, so the undamped form is invariant; but it is an "
     "integer, N for independent gradients, whatever their size. What is not invariant is the "
     "damped form (`damped-empirical-fisher-is-not-invariant`) and every other one that "

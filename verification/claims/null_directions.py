@@ -7,7 +7,7 @@ import sympy
 from flint import fmpq, fmpq_mat
 from sympy.polys.matrices import DomainMatrix
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.linear_algebra import beside, column, matrix, zeros
 from verification.claims.rational_network import (
     Inputs,
@@ -201,7 +201,8 @@ def check_every_parameter(sharper_by: int = 0, frozen: bool = True) -> str:
     generic = _rank_over_rational_functions(tangent)
     require(generic <= allowed, "rank of the tangent network over Q(θ) ≤ m − k")
     return (
-        f"degenerate θ: rank {ranks} ≤ {bound} where {independent} of {k} directions are left; "
+        f"degenerate θ: rank {listed(ranks)} ≤ {bound} where {listed(independent)} of {k} "
+        "directions are left; "
         f"tangent network over Q(θ): rank {generic} ≤ {allowed}"
     )
 
@@ -281,7 +282,7 @@ def check_not_tight(weight: int = 1, inputs: tuple[int, ...] = (1, 2, 3)) -> str
     limit = wide.num_parameters - lost_directions(wide)
     return (
         f"1-1-2: rank {d.rank()} < {bound}; random 2-8-8-3 networks, N = 80: "
-        f"ranks {sorted(ranks)}, bound {limit}"
+        f"ranks {listed(sorted(ranks))}, bound {limit}"
     )
 
 

@@ -198,9 +198,10 @@ CEILING = Claim(
     status="proved",
     means="exact rational computation",
     argument="v_iᵀPv_i ≤ ‖v_i‖² = Σ_c p_c − 2 + 1/p_y = 1/p_y − 1 = expm1(l_i), with equality iff "
-    "Pv_i = v_i; times N_F/N. The rank of A is at most m while its reduced rows number "
-    "N_F(C − 1), so a pool with N_F(C − 1) > m can never be saturated as a whole, and the measure "
-    "keeps something to say. The check has both cases exactly.",
+    "Pv_i = v_i; times N_F/N. The rank of A is at most m while its reduced rows number N_F(C − 1), "
+    "so with N_F(C − 1) > m full row rank does not force the equality. It does not exclude it "
+    "either: range A may still have the N vectors v_i, and then IGS is a function of the losses "
+    "alone, pool or not. The check has a value below the ceiling and one at it, exactly.",
     check=check_ceiling,
     mutations={
         "the ceiling of the labelled samples alone": {"with_scale": False},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sympy
 from flint import fmpq
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.exact_geometry import (
     Pool,
     counted,
@@ -147,7 +147,7 @@ def check_neighbourhood(shift: int = 1, multiplicity: int = 2) -> str:
     slopes = [int(logit.diff(theta).subs(theta, point)) for point in (0, image)]
     values = [igs(one_logit_pool([[slope]])) for slope in slopes]
     require(values[0] != values[1], "IGS differs at the two points")
-    return f"f = θ²(θ − 1), 0 ↦ {image}, slopes {slopes}: IGS {values[0]} → {values[1]}"
+    return f"f = θ²(θ − 1), 0 ↦ {image}, slopes {listed(slopes)}: IGS {values[0]} → {values[1]}"
 
 
 NEIGHBOURHOOD = Claim(
@@ -312,8 +312,8 @@ SCALINGS = Claim(
     name="relu-scalings-satisfy-proposition",
     source="Proposition 3.1",
     statement=(
-        "Layer and node scalings W_l ↦ D_l W_l D_{l−1}⁻¹, b_l ↦ D_l b_l, D > 0 diagonal, satisfy "
-        "the hypotheses for ReLU networks"
+        "Layer and node scalings W_l ↦ D_l W_l D_{l−1}⁻¹, b_l ↦ D_l b_l, D_l > 0 diagonal and "
+        "D_0 = D_L = I, satisfy the hypotheses for ReLU networks of L layers"
     ),
     status="proved",
     means="symbolic identity",
@@ -321,7 +321,9 @@ SCALINGS = Claim(
         "relu(du) = d relu(u) for d > 0. By induction over the layers each hidden unit is "
         "multiplied by its entry of D_l, which the next weights divide out: f(x; Tθ) = f(x; θ) for "
         "every θ. T is linear and diagonal with entries d, 1/d' or d/d' > 0, so Φ is invertible, "
-        "and a layer scaling is the case D_l = α_l I. f is differentiable off the kinks. u > 0 and "
+        "and a layer scaling is the case D_l = α_l I for 0 < l < L: its factors α_l/α_{l−1} of the "
+        "weights, α_0 = α_L = 1, have the product 1. Without D_0 = D_L = I the inputs or the "
+        "logits would have to be scaled too. f is differentiable off the kinks. u > 0 and "
         "u < 0 are kept by d > 0, so both points lie on the same side; on u = 0 both do as well, "
         "and any convention for the slope there gives J(Tθ)Φ = J(θ) again. The check gives each "
         "unit a free slope s, relu(u) = su: s = 1 and s = 0 are the two sides of the kink, s = "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import sympy
 from flint import fmpq, fmpq_mat, nmod_mat
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.claims.linear_algebra import (
     Number,
     beside,
@@ -51,8 +51,8 @@ def check_independent_of_p(mean_factor: int = 1, smallest: Number | None = None)
             require(fisher.rank() == d.rank(), f"rank F = rank D, C = {classes}")
         ranks.append(d.rank())
     return (
-        f"C = 2, 3, 4: determinant p_1 ⋯ p_C; ranks {ranks} of D are those of F at p = 1/(C+1) "
-        "and 10^−100"
+        f"C = 2, 3, 4: determinant p_1 ⋯ p_C; ranks {listed(ranks)} of D are those of F at "
+        "p = 1/(C+1) and 10^−100"
     )
 
 
@@ -211,7 +211,9 @@ def check_null_vectors(repeat: bool = False, error: Number = 0, dropped: int = 0
         upper = d.nrows() - w.nrows()
         require(lower == upper == d.rank(), "both bounds meet at the rank")
         ranks.append(upper)
-    return f"ranks {ranks} of {d.nrows()} rows: bounds from a prime and from null vectors meet"
+    return (
+        f"ranks {listed(ranks)} of {d.nrows()} rows: bounds from a prime and from null vectors meet"
+    )
 
 
 NULL = Claim(

@@ -3,7 +3,7 @@
 import sympy
 from flint import arb, arb_mat, ctx
 
-from verification.claims.claim import Claim, require
+from verification.claims.claim import Claim, listed, require
 from verification.perceptron import labelled_samples
 
 # Statement: rank F ≤ m − d_{L−1} − 1 for tanh and GELU, and no better bound holds for all.
@@ -29,7 +29,7 @@ def check_smooth_bound(also_scalings: bool = False, bits: int = 400) -> str:
         minors.append(proven)
     return (
         f"{len(moved)} shifts move all logits alike; 2-2-3 networks with tanh, GELU: "
-        f"minors of order {minors} exclude 0, bound {bound}"
+        f"minors of order {listed(minors)} exclude 0, bound {bound}"
     )
 
 

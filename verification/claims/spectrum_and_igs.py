@@ -132,18 +132,19 @@ FIGURE = Claim(
     name="few-outliers-and-almost-zero",
     source="Figure 1",
     statement="F of a trained network has few outliers, and the remaining eigenvalues are almost 0",
-    status="proved with a correction",
+    status="measured",
     means="interval enclosure",
     argument=(
-        "About one trained network, not all. On the scale of λ_1 the sentence holds: at most C "
-        "eigenvalues stand out and hold most of Tr F. The correction: the remainder is no cluster "
-        "at 0. It falls over twelve decades, no two of them empty, and since IGS weighs a "
-        "direction by leverage (each-eigenvector-counts-one), leaving it out loses most of IGS. "
-        "The check trains a small ReLU network on three Gaussians, rounds its weights, and goes on "
-        "in balls: eigenvalues of K = AAᵀ/N are counted by the inertia of K − t I, and with s "
-        "inside the gap, 1 ≤ (1 + (s/t)^q) λ^q/(λ^q + s^q) for λ ≥ t > s bounds what the outliers "
-        "hold of IGS. A smaller s in the same formula bounds IGS from below, so that the share is "
-        "an upper bound."
+        "A sentence about trained networks at large, without a bound: one network neither proves "
+        "nor refutes it. Of this one, its first half holds: at most C eigenvalues stand out, and "
+        "hold most of Tr F. The second half holds on the scale of λ_1 and in no other sense: the "
+        "remainder is no cluster at 0. It falls over twelve decades, no two of them empty, and "
+        "since IGS weighs a direction by leverage (each-eigenvector-counts-one), leaving it out "
+        "loses most of IGS. The check trains a small ReLU network on three Gaussians, rounds its "
+        "weights, and goes on in balls: eigenvalues of K = AAᵀ/N are counted by the inertia of K − "
+        "t I, and with s inside the gap, 1 ≤ (1 + (s/t)^q) λ^q/(λ^q + s^q) for λ ≥ t > s bounds "
+        "what the outliers hold of IGS. A smaller s in the same formula bounds IGS from below, so "
+        "that the share is an upper bound."
     ),
     check=check_figure,
     mutations={"directions weighed by eigenvalue": {"weight": 1}},
