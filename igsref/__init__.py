@@ -13,6 +13,7 @@ from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from igsref.linalg.lanczos import Eigenpairs
 from igsref.measures.blocks import block_upper_bound
 from igsref.measures.certify import (
     Certified,
@@ -21,14 +22,22 @@ from igsref.measures.certify import (
     exact_rank,
     rank_certificate,
 )
+from igsref.measures.choose import igs
 from igsref.measures.compare import Comparison, compare, side_by_side
 from igsref.measures.criteria import Criterion, CriterionWarning, aic, fisher_tic, tic
 from igsref.measures.crossings import Crossings, exact_crossings, first_order_crossings
 from igsref.measures.divergence import fisher_quadratic, kl_divergence
+from igsref.measures.eigenpairs import (
+    TruncatedIGS,
+    TruncationWarning,
+    top_eigenpairs,
+    truncated_igs,
+)
 from igsref.measures.hierarchy import Hierarchy, gradient_hierarchy
 from igsref.measures.igs import AccuracyWarning, exact_igs, expected_igs
 from igsref.measures.loss_margins import LossMargins, loss_margins
 from igsref.measures.margins import Margins, margin_enclosure, margins
+from igsref.measures.matrixfree import matrixfree_igs
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.minibatch import MonteCarlo, monte_carlo_minibatch_igs
 from igsref.measures.registry import MEASURES
@@ -74,6 +83,7 @@ __all__ = [
     "CriterionWarning",
     "Crossings",
     "Decimals",
+    "Eigenpairs",
     "Enclosure",
     "Gaussian",
     "Geometry",
@@ -89,6 +99,8 @@ __all__ = [
     "RankCertificate",
     "Result",
     "Spectrum",
+    "TruncatedIGS",
+    "TruncationWarning",
     "adaptive_average_case_sharpness",
     "adaptive_worst_case_linf_sharpness",
     "adaptive_worst_case_sharpness",
@@ -119,11 +131,13 @@ __all__ = [
     "hessian",
     "hessian_norm",
     "hessian_trace",
+    "igs",
     "keskar_sharpness",
     "kl_divergence",
     "loss_margins",
     "margin_enclosure",
     "margins",
+    "matrixfree_igs",
     "maximal_relative_flatness",
     "monte_carlo_minibatch_igs",
     "normalized_sharpness",
@@ -142,6 +156,8 @@ __all__ = [
     "standardized_relative_flatness",
     "textbook_igs",
     "tic",
+    "top_eigenpairs",
+    "truncated_igs",
     "worst_case_linf_sharpness",
     "worst_case_sharpness",
 ]

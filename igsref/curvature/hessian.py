@@ -115,7 +115,7 @@ def _restricted(problem: Problem, name: str) -> Problem:
 
 def _computed(problem: Problem, budget: int) -> Float64[Tensor, "params params"]:
     m = problem.num_parameters
-    with preserved_random_state(), _second_derivatives():
+    with preserved_random_state(), second_derivative_rules():
         per_row = _bytes_per_row(problem)
         height = max(1, min(m, _LARGEST_CHUNK, _CHUNK_BYTES // per_row))
         require_memory(
@@ -133,11 +133,11 @@ def _computed(problem: Problem, budget: int) -> Float64[Tensor, "params params"]
 
 def _bytes_per_row(problem: Problem) -> int:
     """What a row takes on its way: itself, and what both passes back through the samples hold."""
-    activations = problem.num_samples * _saved_per_sample(problem)
+    activations = problem.num_samples * saved_per_sample(problem)
     return FLOAT64_BYTES * (problem.num_parameters + _PASSES * activations)
 
 
-def _saved_per_sample(problem: Problem) -> int:
+def saved_per_sample(problem: Problem) -> int:
     """Entries that a forward pass of one sample keeps for the way back, without θ itself."""
     values = {**problem.function.constants, **problem.function.parameters}
     known = {value.untyped_storage().data_ptr() for value in values.values()}
@@ -155,7 +155,7 @@ def _saved_per_sample(problem: Problem) -> int:
 
 
 @contextmanager
-def _second_derivatives() -> Iterator[None]:
+def second_derivative_rules() -> Iterator[None]:
     """Operations in the form that has second derivatives; no advice on what vmap batches."""
     with sdpa_kernel(SDPBackend.MATH), _WeightNormFormula(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)

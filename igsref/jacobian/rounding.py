@@ -78,7 +78,7 @@ def estimate_rounding(
     largest: tells the largest entry of each row of some samples over all columns of the factor,
         beside which noise is small; ``rows`` holds all of them unless given.
     """
-    perturbed = _perturbed(problem, seed)
+    perturbed = perturbed_problems(problem, seed)
     height = cotangents.shape[1]
     peak, peak_row = rows.abs().max(dim=0) if len(rows) else (rows.sum(0), rows.sum(0))
     scale = power_of_two_scale(peak)
@@ -111,7 +111,7 @@ def estimate_logit_error(problem: Problem, *, seed: int = 0) -> Float64[Tensor, 
     Their change at perturbed parameters, constants and inputs, the largest of a sample for all its
     classes, with the safety factor; and their last place.
     """
-    up, down = (moved.at(moved.function.parameters) for moved in _perturbed(problem, seed))
+    up, down = (moved.at(moved.function.parameters) for moved in perturbed_problems(problem, seed))
     change = torch.maximum((up - problem.logits).abs(), (down - problem.logits).abs())
     return _SAFETY * change.amax(dim=1, keepdim=True) + 2 * UNIT * problem.logits.abs()
 
@@ -120,7 +120,7 @@ def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
     return (2.0 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)
 
 
-def _perturbed(problem: Problem, seed: int) -> list[Problem]:
+def perturbed_problems(problem: Problem, seed: int) -> list[Problem]:
     """The problem with parameters, constants and inputs moved by 2u, up and down."""
     return [_moved(problem, sign * 2 * UNIT, seed) for sign in (1.0, -1.0)]
 

@@ -18,7 +18,7 @@ from igsref.likelihoods.protocol import OutputError
 from igsref.linalg.bracket import Bracket
 from igsref.linalg.range import Dense
 from igsref.measures.outputs import ceiling_end, enclose, output_error
-from igsref.measures.result import Result
+from igsref.measures.result import Result, problem_fields
 from igsref.problem import ProblemOptions
 
 WORTH_A_WARNING = 1e-6
@@ -76,18 +76,11 @@ def exact_igs(
         clear_rank=geometry.clear_rank,
         rounding_error=rounding,
         full_batch=full_batch(geometry, residuals, outputs, bounds.upper),
-        loss=float(problem.likelihood.loss(problem.labelled_logits, problem.targets).mean()),
-        num_samples=problem.num_samples,
-        pool_size=problem.pool_size,
-        num_classes=problem.num_classes,
-        num_rows=problem.num_rows,
-        num_parameters=problem.num_parameters,
-        full_num_parameters=problem.function.full_parameter_count,
-        likelihood=problem.likelihood.name,
-        route=geometry.route,
+        method=geometry.route,
         margin=geometry.margin,
         per_sample=(energy * problem.pool_size).cpu(),
         sample_ceiling=(ceiling * problem.pool_size).cpu(),
+        **problem_fields(problem),
     )
 
 

@@ -45,11 +45,17 @@ def output_error_at(problem: Problem, error: Float64[Tensor, "pool classes"]) ->
 def enclose(geometry: Geometry, value: float, inside: Bracket, outputs: OutputError) -> Enclosure:
     """N_F/N times an energy whose columns hold each sample's residual once."""
     weight, (shift, metric) = geometry.problem.weight, _sizes(outputs)
-    low = max(0.0, inside.lower**0.5 * (1 - _OUTWARDS) - shift)
-    lower = weight * low**2 / (1 + metric) * (1 - _OUTWARDS)
+    lower = lower_end_at(geometry.problem, inside.lower, outputs)
     upper = weight * _outermost(inside.upper, shift, metric)
     grade = geometry.certificate.grade
     return Enclosure(lower, min(max(weight * value, lower), upper), upper, grade)
+
+
+def lower_end_at(problem: Problem, energy: float, outputs: OutputError) -> float:
+    """N_F/N times the least that an energy of at least ``energy`` may be for the exact outputs."""
+    shift, metric = _sizes(outputs)
+    low = max(0.0, energy**0.5 * (1 - _OUTWARDS) - shift)
+    return problem.weight * low**2 / (1 + metric) * (1 - _OUTWARDS)
 
 
 def ceiling_end(geometry: Geometry, residuals: Tensor, outputs: OutputError) -> float:

@@ -10,9 +10,25 @@ from torch import Tensor
 
 from igsref.arguments import checked_integer
 from igsref.enclosure import Enclosure, Grade
+from igsref.geometry.krylov import Step
 from igsref.measures.minibatch import minibatch_igs
+from igsref.problem import Problem
 
 _HEAVIEST = 10
+
+
+def problem_fields(problem: Problem) -> dict[str, Any]:
+    """The fields of a :class:`Result` that no measurement is needed for."""
+    return {
+        "loss": float(problem.likelihood.loss(problem.labelled_logits, problem.targets).mean()),
+        "num_samples": problem.num_samples,
+        "pool_size": problem.pool_size,
+        "num_classes": problem.num_classes,
+        "num_rows": problem.num_rows,
+        "num_parameters": problem.num_parameters,
+        "full_num_parameters": problem.function.full_parameter_count,
+        "likelihood": problem.likelihood.name,
+    }
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,10 @@ class Result:
     full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient, as an enclosure.
     pool_size: N_F, the number of inputs that F is a mean over; N unless a pool was given.
     num_parameters: m of the chosen parameters; of full_num_parameters trainable ones.
-    margin: σ_min over the error bound in the certificate of full rank. route: how it was computed.
+    margin: σ_min over the error bound in the certificate of full rank. method: how it was computed.
+    standard_error: of a value that rests on random signs, over these; 0 where none were drawn.
+    estimated_gap: what an iteration that was stopped might still have added, an estimate. reason:
+        why it ended, or why this method was chosen. history: the steps of an iteration.
     """
 
     lower: float
@@ -61,10 +80,14 @@ class Result:
     num_parameters: int
     full_num_parameters: int
     likelihood: str
-    route: str
+    method: str
     margin: float
     per_sample: Float64[Tensor, " samples"]
     sample_ceiling: Float64[Tensor, " samples"]
+    standard_error: float = 0.0
+    estimated_gap: float = 0.0
+    reason: str = ""
+    history: tuple[Step, ...] = ()
 
     def __float__(self) -> float:
         return self.value
@@ -112,6 +135,7 @@ class Result:
         """Plain Python values: tensors as lists of floats, enclosures as mappings."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["full_batch"] = asdict(self.full_batch)
+        values["history"] = [asdict(step) for step in self.history]
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
     def to_json(self) -> str:
@@ -132,6 +156,7 @@ class Result:
         for name in ("per_sample", "sample_ceiling"):
             values[name] = torch.tensor(values[name], dtype=torch.float64)
         values["full_batch"] = Enclosure(**values["full_batch"])
+        values["history"] = tuple(Step(**step) for step in values["history"])
         return cls(**values)
 
     def __eq__(self, other: object) -> bool:
@@ -142,7 +167,7 @@ class Result:
 
     def __str__(self) -> str:
         lines = [
-            f"IGS                {self.value:.10g}  (estimated rounding {self.rounding_error:.0e})",
+            f"IGS                {self.value:.10g}  ({self._error_text()})",
             f"bracket            [{self.lower:.10g}, {self.upper:.10g}], {self._grade_text()}",
             f"IGS / N            {self.value / self.num_samples:.6g}",
             f"ceiling            {self.ceiling:.10g}",
@@ -151,7 +176,7 @@ class Result:
             f"full batch G       {self.full_batch.value:.10g}",
             f"training loss      {self.loss:.6g} nats",
             f"samples, classes   {self._samples_text()}, {self.num_classes}",
-            f"likelihood, route  {self.likelihood}, {self.route}",
+            f"likelihood, method {self.likelihood}, {self._method_text()}",
             f"heaviest samples   {self._heaviest_text()}",
         ]
         return "\n".join(lines)
@@ -164,6 +189,21 @@ class Result:
                 "The IGS is a function of the losses alone"
             )
         return f"{self.saturation:.10g} (full row rank not shown)"
+
+    def _error_text(self) -> str:
+        """What is open of the value, beside what the bracket says."""
+        if self.standard_error == 0:
+            return f"estimated rounding {self.rounding_error:.0e}"
+        return (
+            f"standard error {self.standard_error:.1g} over random signs, and "
+            f"{self.estimated_gap:.1g} still to come, both estimated"
+        )
+
+    def _method_text(self) -> str:
+        if not self.history:
+            return self.method
+        last = self.history[-1]
+        return f"{self.method}: {last.number} steps, {last.products} products, {self.reason}"
 
     def _grade_text(self) -> str:
         """The grade, and what it was given."""

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import igsref
 from igsref import as_problem
-from igsref.curvature.hessian import _second_derivatives, hessian, hessian_block
+from igsref.curvature.hessian import hessian, hessian_block, second_derivative_rules
 from igsref.curvature.loss import parameter_vector
 from igsref.flat import ranges, unflatten
 from tests.closeness import EPS, assert_within
@@ -308,7 +308,7 @@ def test_the_formula_of_weight_norm_has_its_values_and_slopes_under_functional_t
         return torch.func.grad_and_value(lambda v: torch._weight_norm(v, g, dim).sin().sum())(v)
 
     expected = [torch.stack(found) for found in zip(*map(slope, v), strict=True)]
-    with _second_derivatives():
+    with second_derivative_rules():
         actual = torch.vmap(slope)(v)
     for ours, theirs in zip(actual, expected, strict=True):
         # Products of two and sums of some tens of terms of size 1.

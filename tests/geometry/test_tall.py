@@ -61,7 +61,7 @@ def test_a_small_budget_streams_and_a_smaller_one_is_refused():
     plan = igsref.plan(model, (x, y), memory=least)
     assert (plan.route, plan.at_once, plan.fits) == ("streamed", 59 // 4, True)
     streamed = igsref.exact_igs(model, (x, y), memory=least)
-    assert streamed.route == "streamed"
+    assert streamed.method == "streamed"
     assert streamed.value == pytest.approx(igsref.exact_igs(model, (x, y)).value, rel=1e-10)
     with pytest.raises(MemoryError, match=f"give memory={least}"):
         igsref.exact_igs(model, (x, y), memory=least - 1)

@@ -248,22 +248,22 @@ def test_a_block_of_noise_alone_makes_no_direction():
     assert streamed(problem, 8).space.dimension == dense(problem).space.dimension == 8
     memory = wide_bytes(12, 8)
     result = igsref.exact_igs(model, data, parameters=["0.bias", "3.bias"], memory=memory)
-    assert (result.route, result.rank) == ("streamed", 8)
+    assert (result.method, result.rank) == ("streamed", 8)
 
 
 def test_a_small_budget_streams_and_gives_the_same_value():
     model, x, y = architecture("MLP with tanh", 1, 9)
     whole = igsref.exact_igs(model, (x, y))
     planned = igsref.plan(model, (x, y))
-    assert (whole.route, planned.route) == ("dense", "dense")
+    assert (whole.method, planned.route) == ("dense", "dense")
     memory = planned.bytes_needed - 1
     less = igsref.plan(model, (x, y), memory=memory)
     assert (less.route, less.fits) == ("streamed", True)
     assert less.at_once < planned.at_once == whole.num_parameters
     result = igsref.exact_igs(model, (x, y), memory=memory)
-    assert result.route == "streamed"
+    assert result.method == "streamed"
     assert_same_igs(whole, result)
-    assert json.loads(result.to_json())["route"] == "streamed"
+    assert json.loads(result.to_json())["method"] == "streamed"
 
 
 def test_a_budget_too_small_names_one_that_is_enough(monkeypatch):
@@ -275,7 +275,7 @@ def test_a_budget_too_small_names_one_that_is_enough(monkeypatch):
         needed = igsref.plan(model, (x, y), memory=10**6).bytes_needed
         with pytest.raises(MemoryError, match=f"give memory={needed}, or choose fewer samples"):
             igsref.exact_igs(model, (x, y), memory=needed - 1)
-    assert igsref.exact_igs(model, (x, y), memory=needed).route == "streamed"
+    assert igsref.exact_igs(model, (x, y), memory=needed).method == "streamed"
 
 
 GRADES = {

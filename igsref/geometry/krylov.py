@@ -1,0 +1,332 @@
+"""A subspace of range(A) grown for a few right-hand sides: where n × m numbers do not fit.
+
+Block Golub–Kahan on A T with weights W (:mod:`igsref.linalg.krylov`,
+:mod:`igsref.geometry.preconditioner`) looks for x_j = T V y_j that make ‖b_j − A x_j‖ small. In the
+end A X is multiplied out afresh, in float64, and an orthonormal basis Q of its columns is kept. For
+any b whatever ‖Qᵀb‖ ≤ ‖P b‖: that is certain, up to the rounding of A X, for the right-hand sides
+and for every single sample. How much they miss is not known: only that ‖P b‖ ≤ ‖b‖.
+
+On the way the residual of U y, U = A T V as multiplied out in the working precision, says how it
+goes, and A X says it again whenever the run would stop.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.curvature.operators import FactorOperator
+from igsref.geometry.preconditioner import RightPreconditioner
+from igsref.geometry.right_hand_sides import RightHandSides
+from igsref.jacobian.rounding import perturbed_problems
+from igsref.linalg.krylov import KrylovSpace, extended, krylov_space
+from igsref.linalg.rounding import UNIT
+from igsref.problem import Problem
+
+_PILOT = 3
+"""Steps with weights and as many without, before one of the two goes on."""
+_LOOK_BACK = 4
+"""Steps whose gain estimates what is still to come."""
+_SAFETY = 4.0
+_HIGHER = (1.0, 2.0**5, 2.0**10, 2.0**15)
+_SHORT = 1e-6
+"""Of a value: what float64 may be short of what was promised, before directions are cut off."""
+_ROUNDED = 16 * UNIT
+"""Relative rounding of an entry of M_i, of its products, and of the decomposition that follows."""
+_SOUND = 0.1
+"""A direction with a larger relative error is left out."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is reached after so many steps.
+
+    products: with A, and as many with Aᵀ, of one vector. seconds: since the run began, of all its
+    parts if it was resumed. value: the estimate of the energy Σ ‖P v_i‖², missing: Σ ‖v_i‖² less
+    that. verified: whether A X was multiplied out afresh in float64, rather than combined from U.
+    """
+
+    number: int
+    products: int
+    seconds: float
+    value: float
+    missing: float
+    verified: bool
+
+
+@dataclass(frozen=True, eq=False)
+class KrylovState:
+    """All that a run needs to go on: the space, whether weights are used, the steps so far."""
+
+    space: KrylovSpace
+    weighted: bool
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundRange:
+    """Orthonormal columns Q, (n, q), of a part of range(A), and how they were found.
+
+    error: estimate of ‖(A X − computed) R⁻¹‖, A X = Q R: how far Q is out of the range. reason: why
+    the run ended. still_to_come: estimate of what more steps would add to the energy.
+    """
+
+    basis: Float64[Tensor, "rows q"]
+    error: float
+    steps: tuple[Step, ...]
+    weighted: bool
+    reason: str
+    still_to_come: float
+
+    def lower_energy(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, " k"]:
+        """At least this much of ‖P b‖² for each column b."""
+        return lower_energy(self.basis, self.error, vectors)
+
+    def lower_block_energy(
+        self, blocks: Float64[Tensor, "samples rows"], places: Tensor
+    ) -> Float64[Tensor, " samples"]:
+        """At least this much of ‖P v_i‖² for each sample, v_i its block in its place."""
+        own = self.basis.unflatten(0, (-1, blocks.shape[1]))[places]
+        inside = torch.einsum("nrq,nr->nq", own, blocks).norm(dim=1)
+        return _less_error(inside, blocks.norm(dim=1), self.error)
+
+
+def lower_energy(
+    basis: Float64[Tensor, "rows q"], error: float, vectors: Float64[Tensor, "rows k"]
+) -> Float64[Tensor, " k"]:
+    """At least this much of ‖P b‖² for each column b, Q a basis that is ``error`` off range(A)."""
+    return _less_error((basis.mT @ vectors).norm(dim=0), vectors.norm(dim=0), error)
+
+
+def _less_error(inside: Tensor, lengths: Tensor, error: float) -> Tensor:
+    """((‖z‖ − e‖b‖)/(1 + e))², z = Qᵀb, e the error.
+
+    A X R⁻¹z is in the range and at most e‖z‖ away from Q z; its inner product with b is at least
+    ‖z‖² − e‖z‖‖b‖, and its length at most ‖z‖(1 + e).
+    """
+    return ((inside - error * lengths) / (1 + error)).clamp(min=0.0).square()
+
+
+@dataclass(frozen=True, eq=False)
+class Krylov:
+    """A problem made ready for a run: operators in working precision and in float64.
+
+    weights: W, by a call, since it takes the rows of all samples; None for a run without.
+    """
+
+    problem: Problem
+    sides: RightHandSides
+    operator: FactorOperator
+    exact: FactorOperator
+    right: RightPreconditioner
+    weights: Callable[[], Tensor] | None
+
+    def start(self, started: float) -> KrylovState:
+        """The state before the first step, weights chosen by a short pilot on the residual."""
+        plain = self._state(None)
+        if self.weights is None:
+            return plain
+        trials = [self._tried(weights, started) for weights in (None, self.weights())]
+        return min(trials, key=lambda state: min((s.missing for s in state.steps), default=0.0))
+
+    def _tried(self, weights: Tensor | None, started: float) -> KrylovState:
+        state = self._state(weights)
+        while state.space.frontier.shape[1] and len(state.steps) < _PILOT:
+            state = self.step(state, started)
+        return state
+
+    def _state(self, weights: Tensor | None) -> KrylovState:
+        seeds = self.right.root(self.operator.adjoint(_weighted(weights, self.sides.matrix)))
+        space = krylov_space(seeds, self.operator.num_rows, self._tolerance)
+        return KrylovState(space, weights is not None, ())
+
+    def step(self, state: KrylovState, started: float) -> KrylovState:
+        """One product with A and one with Aᵀ for every direction of the frontier."""
+        weights = self.weights() if state.weighted and self.weights is not None else None
+        width = state.space.frontier.shape[1]
+
+        def normal(vectors: Tensor) -> tuple[Tensor, Tensor]:
+            images, back = self.operator.normal(self.right.root(vectors), weights)
+            return images, self.right.root(back)
+
+        space = extended(state.space, normal, self._tolerance)
+        coefficients = space.coefficients(self.sides.matrix, self._cut)
+        residual = self.sides.matrix - space.images @ coefficients
+        energies = self.sides.matrix.square().sum(dim=0) - residual.square().sum(dim=0)
+        before = state.steps[-1] if state.steps else None
+        done = self._step(energies, before, time.monotonic() - started)
+        done = replace(done, number=done.number + 1, products=done.products + width)
+        return replace(state, space=space, steps=(*state.steps, done))
+
+    def verified_step(self, energies: Tensor, before: Step | None, seconds: float) -> Step:
+        """What is reached, from energies that were multiplied out in float64."""
+        return replace(self._step(energies, before, seconds), verified=True)
+
+    def _step(self, energies: Tensor, before: Step | None, seconds: float) -> Step:
+        value = self.energy(energies)
+        number, products = (before.number, before.products) if before else (0, 0)
+        return Step(number, products, seconds, value, self.largest - value, verified=False)
+
+    def energy(self, energies: Float64[Tensor, " columns"]) -> float:
+        """Σ ‖P v_i‖² from those of the columns: the heaviest, and the mean of the probes."""
+        heavy, probes = self.sides.num_heaviest, self.sides.num_probes
+        alone = float(energies[:heavy].sum())
+        return alone + float(energies[heavy : heavy + probes].sum()) / max(1, probes)
+
+    @property
+    def largest(self) -> float:
+        """Σ ‖v_i‖²."""
+        return self.energy(self.sides.matrix.square().sum(dim=0))
+
+    def verified_range(self, state: KrylovState) -> tuple[Tensor, float]:
+        """Q of A X = Q R, multiplied out in float64, and the estimate of its error.
+
+        Solutions that lean on directions near the rounding of U lose what U promised; then those
+        directions are cut off further up, and the best of some tries is kept.
+        """
+        promised = max((step.value for step in state.steps[-1:]), default=0.0)
+        best, most = (self.sides.matrix[:, :0], 0.0), -1.0
+        for cut in (self._cut * factor for factor in _HIGHER):
+            basis, error = self._range_within(state, cut)
+            value = self.energy(lower_energy(basis, error, self.sides.matrix))
+            if value > most:
+                best, most = (basis, error), value
+            if most >= promised * (1 - _SHORT):
+                break
+        return best
+
+    def _range_within(self, state: KrylovState, cut: float) -> tuple[Tensor, float]:
+        coefficients = state.space.coefficients(self.sides.matrix, cut)
+        solutions = self.right.root(state.space.basis @ coefficients)
+        images = self.exact.forward(solutions)
+        lengths = images.norm(dim=0)
+        kept = lengths > 0
+        if not bool(kept.any()):
+            return images[:, :0], 0.0
+        images, solutions = images[:, kept] / lengths[kept], solutions[:, kept] / lengths[kept]
+        left, sigma, right = torch.linalg.svd(images, full_matrices=False)
+        sigma = sigma.clamp(min=torch.finfo(sigma.dtype).tiny)
+        errors = [change @ (right.mT / sigma) for change in self._changes(solutions, images)]
+        # Directions that rounding may have made are no part of the range.
+        sound = torch.stack([error.norm(dim=0) for error in errors]).amax(dim=0) < _SOUND
+        sound &= sigma > _ROUNDED * len(images) ** 0.5 * sigma[0]
+        worst = max(float(error[:, sound].norm()) for error in errors)
+        return left[:, sound], worst
+
+    def _changes(self, solutions: Tensor, images: Tensor) -> list[Tensor]:
+        """A X for θ, inputs and roots moved in their last digits, less A X: rounding, estimated.
+
+        What θ does not enter, as J x of a last bias, is rounded with the roots all the same.
+        """
+        changes = []
+        generator = torch.Generator().manual_seed(0)
+        for problem in perturbed_problems(self.problem, seed=0):
+            signs = 2.0 * torch.randint(0, 2, self.exact.roots.shape, generator=generator) - 1
+            roots = self.exact.roots * (1 + _ROUNDED * signs.to(self.exact.roots))
+            moved = replace(self.exact, problem=problem, function=problem.function, roots=roots)
+            changes.append(_SAFETY * (moved.forward(solutions) - images))
+        return changes
+
+    @property
+    def _tolerance(self) -> float:
+        return 64 * torch.finfo(self.operator.dtype).eps
+
+    @property
+    def _cut(self) -> float:
+        return 64 * torch.finfo(self.operator.dtype).eps
+
+
+def _weighted(weights: Tensor | None, vectors: Float64[Tensor, "rows k"]) -> Tensor:
+    """blockdiag(W)·vectors."""
+    if weights is None:
+        return vectors
+    blocks = vectors.view(len(weights), weights.shape[1], vectors.shape[1])
+    return (weights @ blocks).view_as(vectors)
+
+
+Saver = Callable[[KrylovState], None]
+
+
+def run(
+    krylov: Krylov,
+    state: KrylovState | None,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    max_seconds: float,
+    save: Saver,
+) -> FoundRange:
+    """Step until little is missing, or little still comes, or iterations or time are up.
+
+    tolerance: of what is missing to Σ ‖v_i‖², relative to that; and of what is still to come,
+    relative to the value. state: where to go on, None for the beginning. save: gets each state.
+
+    Whenever the run would stop, A X is multiplied out afresh. If less is found than U promised, it
+    goes on, unless the last time was no worse.
+    """
+    earlier = state.steps[-1].seconds if state is not None and state.steps else 0.0
+    started = time.monotonic() - earlier
+    if state is None:
+        state = krylov.start(started)
+        save(state)
+    reached = -1.0
+    while True:
+        reason = _reason(krylov, state, tolerance, max_iterations, max_seconds)
+        if reason:
+            basis, error = krylov.verified_range(state)
+            found = FoundRange(
+                basis, error, state.steps, state.weighted, reason, still_to_come(state.steps)
+            )
+            energies = found.lower_energy(krylov.sides.matrix)
+            before = state.steps[-1] if state.steps else None
+            step = krylov.verified_step(energies, before, time.monotonic() - started)
+            state = replace(state, steps=(*state.steps, step))
+            if not _promised_more(reason, step, krylov.largest, tolerance, reached):
+                return replace(found, steps=state.steps)
+            reached = step.value
+        state = krylov.step(state, started)
+        save(state)
+
+
+def _promised_more(
+    reason: str, step: Step, largest: float, tolerance: float, reached: float
+) -> bool:
+    """Whether the float64 value is short of what the run stopped for, and still getting better."""
+    return reason == "ceiling" and step.missing > tolerance * largest and step.value > reached
+
+
+def _reason(
+    krylov: Krylov,
+    state: KrylovState,
+    tolerance: float,
+    max_iterations: int,
+    max_seconds: float,
+) -> str:
+    """Why to stop here; empty to go on."""
+    if state.space.frontier.shape[1] == 0:
+        return "invariant"
+    if not state.steps:
+        return ""
+    last = state.steps[-1]
+    if last.missing <= tolerance * krylov.largest:
+        return "ceiling"
+    if still_to_come(state.steps) <= tolerance * last.value:
+        return "remainder"
+    if last.number >= max_iterations:
+        return "iterations"
+    return "time" if last.seconds >= max_seconds else ""
+
+
+def still_to_come(steps: tuple[Step, ...]) -> float:
+    """The gain of the last few steps, an estimate of what further ones would add; at most all.
+
+    Where convergence is steady the rest is less than that; where it stagnates, it may be more.
+    """
+    taken = [step for step in steps if not step.verified]
+    missing = taken[-1].missing if taken else float("inf")
+    if len(taken) <= _LOOK_BACK:
+        return missing
+    return min(missing, max(0.0, taken[-1].value - taken[-1 - _LOOK_BACK].value))

@@ -1,0 +1,65 @@
+"""Both sides of A made rounder for Krylov methods: T A W, T from EKFAC, W from each sample's rows.
+
+On the right T = (F_EKFAC + λI)^{−½}: x = T y, and w − A T y is an honest residual of w whatever T
+is. On the left the weights W_i = (A_i T Tᵀ A_iᵀ)⁺ of each sample's own rows decide where the next
+directions come from; bounds are taken without them. Rows of A T that are orthonormal within a
+sample and nearly so between samples make a Gram matrix near the identity: the usual case where the
+network has many more parameters than rows. Where it has fewer the weights are no help.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.curvature.kfac import Ekfac
+from igsref.jacobian.rows import chunk_size, jacobian_rows
+from igsref.problem import Problem
+
+DAMPING = 1e-7
+"""λ, relative to the largest scaling of each block of EKFAC."""
+_LEAST = 1e-12
+"""Directions of a sample's own Gram matrix below that share of the largest have no weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class RightPreconditioner:
+    """T = (F_EKFAC + λI)^{−½}, symmetric; the identity where ``ekfac`` is None."""
+
+    ekfac: Ekfac | None
+    damping: float = DAMPING
+
+    def root(self, vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:
+        """T X."""
+        if self.ekfac is None:
+            return vectors
+        return self.ekfac.power(vectors, -0.5, self.damping)
+
+
+def sample_weights(
+    problem: Problem, right: RightPreconditioner
+) -> Float64[Tensor, "samples height height"]:
+    """W_i = (A_i T Tᵀ A_iᵀ)⁺ of every sample of the pool, from its rows, some samples at a time."""
+    height, m = problem.rows_per_sample, problem.num_parameters
+    contrast, root = (
+        problem.likelihood.contrast(problem.logits),
+        problem.likelihood.root(problem.logits),
+    )
+    out = []
+    size = chunk_size(2 * 8 * height * m)
+    for chosen in torch.arange(problem.pool_size).split(size):
+        rows = jacobian_rows(problem, contrast, samples=chosen).view(len(chosen), height, m)
+        rows = root[chosen.to(root.device)] @ rows
+        right_rows = right.root(rows.flatten(0, 1).mT).mT.view_as(rows)
+        out.append(_inverse(right_rows @ right_rows.mT))
+    return torch.cat(out)
+
+
+def _inverse(grams: Float64[Tensor, "samples height height"]) -> Tensor:
+    """G_i⁺ by the eigenvalues above a share of the largest; exactly symmetric."""
+    values, vectors = torch.linalg.eigh(grams)
+    kept = values > _LEAST * values[:, -1:].clamp(min=torch.finfo(values.dtype).tiny)
+    inverse = torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+    out = (vectors * inverse[:, None, :]) @ vectors.mT
+    return (out + out.mT) / 2

@@ -1,0 +1,89 @@
+"""IGS of a network of any size: the route is chosen from sizes and a budget, and said."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from igsref.arguments import check_number
+from igsref.curvature.rank_bound import rank_bound
+from igsref.geometry.compressed import (
+    COLUMNS_PER_ROW,
+    compressed_bytes,
+    compressed_seconds,
+    random_columns,
+    saturation_certificate,
+)
+from igsref.geometry.plan import plan_of
+from igsref.measures.igs import exact_igs
+from igsref.measures.matrixfree import matrixfree_igs
+from igsref.measures.result import Result
+from igsref.measures.saturation import saturated_igs
+from igsref.memory import readable, readable_time
+from igsref.problem import Problem, ProblemOptions, as_problem
+
+
+def igs(
+    model: Any,
+    data: Any = None,
+    *,
+    memory: int | None = None,
+    max_seconds: float = 600.0,
+    tolerance: float = 1e-2,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    **options: Unpack[ProblemOptions],
+) -> Result:
+    """IGS by the most exact route that fits a budget of memory and time.
+
+    1. :func:`igsref.exact_igs`, where the factor fits ``memory`` (2 GiB, or what is free) and its
+       predicted time ``max_seconds``: ``method`` "dense" or "streamed".
+    2. A certificate of saturation from 2n of the m parameters, where the network may be saturated
+       and the certificate fits: ``method`` "compressed", value and bracket the ceiling's.
+    3. :func:`igsref.matrixfree_igs` to ``tolerance``, for up to ``max_seconds``: ``method``
+       "krylov". Its lower end is certain, its value an estimate with a standard error.
+
+    ``reason`` says which and why. The choice is a function of sizes and budget alone, except that 3
+    follows where 2 did not show saturation. seed: of the certificate's parameters and of probes.
+    model, data, options: as for :func:`igsref.as_problem`. checkpoint: a file for route 3.
+
+    Raises as these functions do.
+    """
+    problem = as_problem(model, data, **options)
+    check_number("max_seconds", max_seconds)
+    if not max_seconds > 0:
+        raise ValueError(f"max_seconds must be positive; got {max_seconds}")
+    planned = plan_of(problem, memory)
+    budget = planned.bytes_available
+    if planned.fits and planned.seconds <= max_seconds:
+        reason = f"{planned.route} factor: {readable(planned.bytes_needed)} of {readable(budget)}"
+        return replace(exact_igs(problem, memory=memory), reason=reason)
+    sizes = (
+        f"{planned.num_rows} × {planned.num_parameters}: the {planned.route} factor takes "
+        f"{readable(planned.bytes_needed)} of {readable(budget)} and about "
+        f"{readable_time(planned.seconds)} of {readable_time(max_seconds)}"
+    )
+    if _worth_a_certificate(problem, budget, max_seconds, seed):
+        certificate = saturation_certificate(problem, seed=seed, memory=memory)
+        if certificate.full:
+            reason = f"{sizes}; {len(certificate.columns)} parameters show full row rank"
+            return saturated_igs(problem, certificate, reason)
+        sizes += f"; {len(certificate.columns)} parameters show rank {certificate.rank_lower} only"
+    found = matrixfree_igs(
+        problem,
+        tolerance=tolerance,
+        seed=seed,
+        max_seconds=max_seconds,
+        checkpoint=checkpoint,
+    )
+    return replace(found, reason=f"{found.reason} ({sizes})")
+
+
+def _worth_a_certificate(problem: Problem, budget: int, max_seconds: float, seed: int) -> bool:
+    """Whether full row rank is possible by structure, and its certificate fits."""
+    rows = problem.num_rows
+    if problem.num_parameters < COLUMNS_PER_ROW * rows or rank_bound(problem).value < rows:
+        return False
+    columns = random_columns(problem, COLUMNS_PER_ROW * rows, seed)
+    columns = columns.to(problem.function.device)
+    fits = compressed_bytes(problem, columns) <= budget
+    return fits and compressed_seconds(problem, columns) <= max_seconds

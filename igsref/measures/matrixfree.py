@@ -1,0 +1,175 @@
+"""IGS of networks whose Jacobian does not fit: some of it certain, the rest estimated by probes.
+
+What is certain is a part of range(A) that was multiplied out: every sample's energy in it is a
+lower bound. What is estimated are the samples that share a probe, whose energy is known in the mean
+over random signs. Nothing but the ceiling is known from above.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, SupportsIndex, Unpack
+
+import torch
+from torch import Tensor
+
+from igsref.arguments import check_number, checked_integer
+from igsref.curvature.kfac import ekfac
+from igsref.curvature.operators import FactorOperator, factor_operator
+from igsref.curvature.rank_bound import rank_bound
+from igsref.enclosure import Enclosure
+from igsref.geometry.checkpoint import Checkpoint, problem_fingerprint
+from igsref.geometry.krylov import FoundRange, Krylov, run
+from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
+from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
+from igsref.jacobian.rounding import estimate_logit_error
+from igsref.likelihoods.protocol import OutputError
+from igsref.measures.igs import check_ceiling
+from igsref.measures.outputs import ceiling_end_at, lower_end_at, output_error_at
+from igsref.measures.result import Result, problem_fields
+from igsref.problem import Problem, ProblemOptions, as_problem
+
+METHOD = "krylov"
+"""``Result.method`` of :func:`matrixfree_igs`."""
+
+
+def matrixfree_igs(
+    model: Any,
+    data: Any = None,
+    *,
+    tolerance: float = 1e-2,
+    heaviest: SupportsIndex = 10,
+    probes: SupportsIndex = 1,
+    seed: SupportsIndex = 0,
+    dtype: torch.dtype | None = None,
+    max_iterations: SupportsIndex = 100,
+    max_seconds: float = float("inf"),
+    checkpoint: str | Path | None = None,
+    **options: Unpack[ProblemOptions],
+) -> Result:
+    """IGS by block Krylov iterations: no more than some vectors of length m are held.
+
+    model, data, options: as for :func:`igsref.as_problem`; a Problem may stand for both.
+    tolerance: stop where no more than that share of the ceiling is missing, or (where the network
+        is not saturated) the last steps added no more than that share of the value.
+    heaviest: so many samples get right-hand sides of their own, and with them certain values;
+        all of them make every value certain. probes: of random signs for the others, by ``seed``.
+    dtype: of derivatives on the way, torch.float32 or torch.float64; results are multiplied out in
+        float64. Unless given, float32 where F has more parameters than rows, and else float64:
+        directions that float32 cannot tell from rounding are many there.
+    max_iterations, max_seconds: stop there, with what is reached.
+    checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
+        it, and ends with the same numbers as one that was never interrupted.
+
+    Returns a :class:`Result` with ``method`` "krylov".
+    lower: certain up to rounding, which is estimated: the energy of every sample in a part of
+        range(A) that was multiplied out. ``per_sample`` holds these lower ends.
+    value: those of the heaviest samples and the mean of the probes. standard_error: of the latter
+        over random signs; of one probe an upper estimate, √2 of what it misses of its ceiling.
+    upper: the ceiling; nothing better is known. estimated_gap: estimate of what more steps would
+        add to the value. history: every step. reason: why it ended: "ceiling", "remainder",
+        "invariant" (the Krylov space is exhausted), "iterations", "time".
+
+    Raises TypeError or ValueError that names the argument; CheckpointError for a checkpoint of
+    another problem or settings, and for a damaged one; MemoryError, with the sizes.
+    """
+    problem = as_problem(model, data, **options)
+    for name, number in (("tolerance", tolerance), ("max_seconds", max_seconds)):
+        check_number(name, number)
+        if not number > 0:
+            raise ValueError(f"{name} must be positive; got {number}")
+    columns = {
+        "heaviest": checked_integer("heaviest", heaviest, least=0),
+        "probes": checked_integer("probes", probes, least=1),
+        "seed": checked_integer("seed", seed, least=0),
+    }
+    if dtype is None:
+        dtype = torch.float32 if problem.num_rows <= problem.num_parameters else torch.float64
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+    limit = checked_integer("max_iterations", max_iterations, least=1)
+    residuals = problem.residuals()
+    check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
+    sides = right_hand_sides(residuals, problem.members, problem.pool_size, **columns)
+    store = None
+    if checkpoint is not None:
+        settings = {**columns, "dtype": str(dtype)}
+        store = Checkpoint(Path(checkpoint), problem_fingerprint(problem), settings)
+    state = None if store is None else store.load(problem.function.device)
+    krylov = _prepared(problem, sides, dtype)
+    found = run(
+        krylov,
+        state,
+        tolerance=tolerance,
+        max_iterations=limit,
+        max_seconds=max_seconds,
+        save=(lambda state: None) if store is None else store.save,
+    )
+    return _result(problem, krylov, found)
+
+
+def _prepared(problem: Problem, sides: RightHandSides, dtype: torch.dtype) -> Krylov:
+    """Operators, the right preconditioner, and weights where rows may be fewer than parameters."""
+    width = sides.matrix.shape[1]
+    exact = factor_operator(problem, width=width)
+    operator: FactorOperator = exact
+    if dtype != torch.float64:
+        operator = factor_operator(problem, dtype=dtype, width=width)
+    right = RightPreconditioner(ekfac(problem, dtype=dtype))
+    weights = cache(lambda: sample_weights(problem, right))
+    wide = problem.num_rows <= problem.num_parameters
+    return Krylov(problem, sides, operator, exact, right, weights if wide else None)
+
+
+def _result(problem: Problem, krylov: Krylov, found: FoundRange) -> Result:
+    residuals = problem.residuals()
+    outputs = output_error_at(problem, estimate_logit_error(problem))
+    energy = found.lower_block_energy(residuals, problem.members)
+    most = ceiling_end_at(problem, residuals, outputs)
+    lower = min(lower_end_at(problem, float(energy.sum()), outputs), most)
+    columns = found.lower_energy(krylov.sides.matrix)
+    value = min(max(problem.weight * krylov.energy(columns), lower), most)
+    ceiling = problem.likelihood.ceiling(problem.labelled_logits, problem.targets)
+    ceiling = ceiling / problem.multiplicity()
+    bound = rank_bound(problem)
+    return Result(
+        lower=lower,
+        value=value,
+        upper=most,
+        grade="estimated",
+        ceiling=most,
+        saturated=False,
+        rank=found.basis.shape[1],
+        rank_lower=found.basis.shape[1],
+        rank_upper=bound.value,
+        rank_source=bound.source,
+        clear_rank=False,
+        rounding_error=found.error * value,
+        full_batch=_full_batch(problem, float(columns[-1]), outputs, most),
+        method=METHOD,
+        margin=0.0,
+        per_sample=(torch.minimum(energy, ceiling) * problem.pool_size).cpu(),
+        sample_ceiling=(ceiling * problem.pool_size).cpu(),
+        standard_error=problem.weight * _standard_error(krylov.sides, columns),
+        estimated_gap=problem.weight * found.still_to_come,
+        reason=found.reason,
+        history=found.steps,
+        **problem_fields(problem),
+    )
+
+
+def _standard_error(sides: RightHandSides, energies: Tensor) -> float:
+    """Of the mean of the probes; of one probe √2 of what it misses, an upper estimate."""
+    heavy, probes = sides.num_heaviest, sides.num_probes
+    found = energies[heavy : heavy + probes]
+    if probes == 0:
+        return 0.0
+    if probes == 1:
+        return 2**0.5 * max(0.0, sides.probe_square - float(found[0]))
+    return float(found.std()) / probes**0.5
+
+
+def _full_batch(problem: Problem, energy: float, outputs: OutputError, most: float) -> Enclosure:
+    """G = (N_F/N²) ‖P Σ v_i‖² ≤ IGS, ≥ what the part of the range holds of Σ v_i."""
+    lower = min(lower_end_at(problem, energy, outputs) / problem.num_samples, most)
+    value = min(max(lower, problem.weight * energy / problem.num_samples), most)
+    return Enclosure(lower, value, most, "estimated")

@@ -1,0 +1,69 @@
+"""Leading eigenpairs of F and H, and the truncated IGS, beside dense ones."""
+
+import pytest
+import torch
+
+import igsref
+from igsref.transforms.symmetries.node_scaling import draw_node_scaling
+from tests.measures.test_matrixfree import convolutional, labelled, perceptron
+
+MLP = (perceptron(0, 4, 8, 8, 3), labelled(0, 25, (4,), 3))
+CNN = (convolutional(1), labelled(1, 9, (1, 6, 6), 3))
+
+
+@pytest.mark.parametrize("model, data", [MLP, CNN])
+@pytest.mark.parametrize("of", ["fisher", "hessian"])
+def test_agree_with_the_dense_matrix(model, data, of):
+    dense = igsref.fisher(model, data) if of == "fisher" else igsref.hessian(model, data)
+    values = torch.linalg.eigvalsh(dense).flip(0)
+    found = igsref.top_eigenpairs(model, data, k=6, of=of)
+    # An eigenvalue is as near as its residual, or better.
+    torch.testing.assert_close(found.eigenvalues, values[:6], rtol=0, atol=2e-8 * float(values[0]))
+    assert bool(found.converged.all())
+    residuals = dense @ found.eigenvectors - found.eigenvectors * found.eigenvalues
+    assert float(residuals.norm(dim=0).max()) <= 1.1e-8 * float(values[0])
+
+
+def test_a_pool_is_what_f_is_a_mean_over():
+    pool = labelled(5, 30, (4,), 3)[0]
+    found = igsref.top_eigenpairs(*MLP, k=3, fisher_data=pool)
+    dense = igsref.fisher(*MLP, fisher_data=pool)
+    values = torch.linalg.eigvalsh(dense).flip(0)[:3]
+    torch.testing.assert_close(found.eigenvalues, values, rtol=1e-7, atol=0)
+
+
+def test_truncation_grows_to_the_igs_and_is_not_it():
+    model, data = CNN
+    exact = igsref.exact_igs(model, data)
+    values = []
+    for k in (1, 6, exact.rank):
+        with pytest.warns(igsref.TruncationWarning, match="is not the IGS"):
+            found = igsref.truncated_igs(model, data, k=k, tolerance=1e-12)
+        values.append(found.value)
+        assert len(found.terms) == k
+        assert found.share == pytest.approx(found.value / exact.ceiling)
+    assert values[0] < values[1] < values[2]
+    # The last eigenvalues, 1e-4 of the first, are known to 1e-12 of it.
+    assert values[2] == pytest.approx(exact.value, rel=1e-6)
+
+
+def test_truncation_moves_under_a_node_scaling():
+    model, data = MLP
+    scaled = draw_node_scaling(model, torch.Generator().manual_seed(0), 1.0)
+    with pytest.warns(igsref.TruncationWarning):
+        before, after = (igsref.truncated_igs(m, data, k=4).value for m in (model, scaled))
+    assert abs(after / before - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"k": 0}, "k must be at least 1"),
+        ({"k": 51}, r"k must be at most 50, the largest rank possible for F \(rows\)"),
+        ({"k": 10**4, "of": "hessian"}, "k must be at most m = 139"),
+        ({"of": "gram"}, "of must be 'fisher' or 'hessian'; got 'gram'"),
+    ],
+)
+def test_bad_settings_are_named(settings, words):
+    with pytest.raises(Exception, match=words):
+        igsref.top_eigenpairs(*MLP, **settings)

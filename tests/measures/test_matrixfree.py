@@ -1,0 +1,250 @@
+"""matrixfree_igs beside exact_igs: what is certain is certain, and converges to the same number."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import igsref
+from igsref import exact_igs, matrixfree_igs
+from igsref.geometry import checkpoint, krylov
+from igsref.geometry.checkpoint import CheckpointError
+from igsref.transforms.symmetries.node_scaling import draw_node_scaling
+
+
+def perceptron(seed, *widths):
+    torch.manual_seed(seed)
+    pairs = itertools.pairwise(widths)
+    layers = [layer for pair in pairs for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
+    return torch.nn.Sequential(*layers[:-1]).double()
+
+
+def convolutional(seed):
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(
+        *(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(4, 6, 3), torch.nn.GELU(), torch.nn.Flatten()),
+        torch.nn.Linear(24, 3),
+    ).double()
+    model(torch.randn(50, 1, 6, 6, dtype=torch.float64))  # running statistics
+    return model.eval()
+
+
+def labelled(seed, samples, shape, classes):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(samples, *shape, generator=generator, dtype=torch.float64)
+    return x, torch.randint(0, classes, (samples,), generator=generator)
+
+
+def measured(model, data, **settings):
+    """exact_igs, which may warn that float64 leaves the rank open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", igsref.AccuracyWarning)
+        return exact_igs(model, data, **settings)
+
+
+WIDE = [((4, 12, 12, 3), 10), ((3, 12, 12, 4), 12), ((2, 10, 10, 2), 15)]
+TALL = [((2, 5, 5, 3), 30), ((4, 5, 3), 40), ((3, 4, 4, 2), 50)]
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("widths, samples", WIDE + TALL)
+def test_bracket_contains_the_exact_value(widths, samples, seed):
+    model = perceptron(seed, *widths)
+    data = labelled(seed, samples, widths[:1], widths[-1])
+    exact = measured(model, data)
+    found = matrixfree_igs(model, data, tolerance=1e-6, heaviest=3, seed=seed, max_iterations=8)
+    # What is exact is known to its own bracket only.
+    assert 0 < found.lower <= exact.upper
+    assert exact.value <= found.upper
+    assert found.lower <= found.value <= found.upper <= found.ceiling * (1 + 1e-15)
+    assert (found.per_sample <= exact.per_sample * (1 + 1e-7) + 1e-9 * exact.value).all()
+    assert found.full_batch.lower <= exact.full_batch.upper
+
+
+@pytest.mark.parametrize("widths, samples", WIDE[:2] + TALL[:2])
+def test_all_samples_alone_converge_to_the_exact_value(widths, samples):
+    model = perceptron(1, *widths)
+    data = labelled(1, samples, widths[:1], widths[-1])
+    exact = measured(model, data)
+    found = matrixfree_igs(
+        model, data, tolerance=1e-9, heaviest=samples, dtype=torch.float64, max_iterations=60
+    )
+    assert found.standard_error == 0
+    # Directions below 64 eps of the largest are cut off: those of a trained network would count,
+    # here none holds a millionth.
+    assert found.value == pytest.approx(exact.value, rel=1e-6)
+    assert found.lower == pytest.approx(found.value, rel=1e-9)  # less the estimated rounding
+    torch.testing.assert_close(found.per_sample, exact.per_sample, rtol=1e-5, atol=1e-6)
+    assert found.full_batch.value == pytest.approx(exact.full_batch.value, rel=1e-6)
+
+
+def test_a_saturated_network_needs_a_probe_only():
+    model, data = perceptron(0, 5, 16, 16, 3), labelled(0, 12, (5,), 3)
+    exact = measured(model, data)
+    assert exact.saturated
+    found = matrixfree_igs(model, data, tolerance=1e-3, heaviest=0)
+    assert found.reason == "ceiling"
+    # Of one probe: what it misses is ‖(I − P̃)w‖², and every sample's part of that is in it but for
+    # cross terms, whose standard deviation is no more than √2 of it.
+    assert exact.value - found.value <= 1e-3 * exact.value
+    assert found.standard_error <= 2**0.5 * 1e-3 * exact.ceiling
+    assert found.history[-1].verified
+    assert found.history[-1].number <= 12
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_other_likelihoods(likelihood):
+    model, (x, _) = perceptron(3, 3, 8, 2), labelled(3, 14, (3,), 2)
+    y = torch.rand(14, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    exact = measured(model, (x, y), likelihood=likelihood)
+    found = matrixfree_igs(
+        model, (x, y), likelihood=likelihood, heaviest=14, tolerance=1e-9, dtype=torch.float64
+    )
+    assert found.value == pytest.approx(exact.value, rel=1e-6)
+
+
+def test_a_pool_and_a_convolutional_network():
+    model, data = convolutional(0), labelled(0, 12, (1, 6, 6), 3)
+    pool = labelled(1, 30, (1, 6, 6), 3)[0]
+    exact = measured(model, data, fisher_data=pool)
+    found = matrixfree_igs(model, data, fisher_data=pool, heaviest=12, tolerance=1e-7)
+    assert found.pool_size == exact.pool_size == 42
+    assert found.lower <= exact.upper
+    assert found.value == pytest.approx(exact.value, rel=1e-3)
+
+
+def test_probes_are_unbiased_within_their_standard_error():
+    model, data = perceptron(2, 2, 6, 6, 3), labelled(2, 40, (2,), 3)
+    exact = measured(model, data)
+    settings = {"heaviest": 0, "tolerance": 1e-9, "dtype": torch.float64, "max_iterations": 40}
+    found = matrixfree_igs(model, data, probes=12, **settings)
+    assert exact.saturation < 0.99
+    assert 0 < found.standard_error < 0.2 * exact.value
+    assert abs(found.value - exact.value) <= 4 * found.standard_error
+    assert found.lower <= exact.upper
+
+
+def test_the_same_seed_gives_the_same_estimate_in_other_parameters():
+    model, data = perceptron(4, 3, 10, 10, 3), labelled(4, 12, (3,), 3)
+    scaled = draw_node_scaling(model, torch.Generator().manual_seed(0), 1.0)
+    settings = {"tolerance": 1e-8, "heaviest": 2, "seed": 7, "dtype": torch.float64}
+    before, after = (matrixfree_igs(m, data, **settings) for m in (model, scaled))
+    assert before.value == pytest.approx(after.value, rel=1e-6)
+
+
+def test_json_round_trip_and_text():
+    model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
+    found = matrixfree_igs(model, data, heaviest=2)
+    again = igsref.Result.from_json(found.to_json())
+    assert again == found
+    assert again.history == found.history
+    assert "krylov" in str(found)
+    assert "over random signs" in str(found)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"tolerance": 0.0}, "tolerance must be positive; got 0"),
+        ({"tolerance": float("nan")}, "tolerance must be positive; got nan"),
+        ({"max_seconds": -1.0}, "max_seconds must be positive"),
+        ({"heaviest": -1}, "heaviest must be at least 0"),
+        ({"probes": 0}, "probes must be at least 1"),
+        ({"max_iterations": 0}, "max_iterations must be at least 1"),
+        ({"dtype": torch.float16}, r"dtype must be torch\.float32 or torch\.float64"),
+        ({"checkpoint": "/no/such/folder/run"}, "must name a file in a folder"),
+    ],
+)
+def test_bad_settings_are_named(settings, words):
+    model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
+    with pytest.raises(ValueError, match=words):
+        matrixfree_igs(model, data, **settings)
+
+
+KILLED = (perceptron(0, 3, 20, 20, 4), labelled(0, 30, (3,), 4))
+SETTINGS = {"tolerance": 1e-5, "heaviest": 0}
+RUN = """
+import sys, time
+import torch
+from igsref import matrixfree_igs
+from igsref.geometry import checkpoint
+from tests.measures.test_matrixfree import KILLED, SETTINGS
+
+torch.set_num_threads(1)
+save = checkpoint.Checkpoint.save
+
+def told(self, state):
+    save(self, state)
+    print(len(state.steps), flush=True)
+    time.sleep(60)
+
+checkpoint.Checkpoint.save = told
+matrixfree_igs(*KILLED, **SETTINGS, checkpoint=sys.argv[1])
+"""
+
+
+def test_a_killed_run_ends_with_the_same_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SHARE", 0.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = tmp_path / "run"
+    command = [sys.executable, "-c", RUN, str(path)]
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+    assert killed.stdout is not None
+    reached = int(killed.stdout.readline())
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = matrixfree_igs(*KILLED, **SETTINGS)
+        resumed = matrixfree_igs(*KILLED, **SETTINGS, checkpoint=path)
+    finally:
+        torch.set_num_threads(threads)
+    assert reached < whole.history[-1].number
+    assert resumed.value == whole.value
+    assert resumed.per_sample.equal(whole.per_sample)
+    timeless = [
+        [replace(step, seconds=0.0) for step in result.history] for result in (whole, resumed)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
+    path = tmp_path / "run"
+    matrixfree_igs(model, data, checkpoint=path)
+    with pytest.raises(CheckpointError, match="seed: 0 there, 1 here"):
+        matrixfree_igs(model, data, checkpoint=path, seed=1)
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1.0
+    with pytest.raises(CheckpointError, match="parameters"):
+        matrixfree_igs(model, data, checkpoint=path)
+
+
+def test_a_recurrence_that_lies_is_found_out(monkeypatch):
+    """Images that are half wrong promise a ceiling; A X, multiplied out afresh, tells."""
+    model, data = perceptron(0, 5, 16, 16, 3), labelled(0, 12, (5,), 3)
+    exact = measured(model, data)
+    true = krylov.extended
+
+    def lying(space, normal, tolerance):
+        def wrong(vectors):
+            images, back = normal(vectors)
+            noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+            return images + noise.double() * images.norm(dim=0), back
+
+        return true(space, wrong, tolerance)
+
+    monkeypatch.setattr(krylov, "extended", lying)
+    found = matrixfree_igs(model, data, heaviest=12, tolerance=1e-3, max_iterations=3)
+    assert not found.history[-1].verified or found.history[-1].missing > 0
+    assert found.value <= exact.value * (1 + 1e-9)
+    assert found.history[-1].value <= found.history[-2].value
