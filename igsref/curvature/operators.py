@@ -186,7 +186,7 @@ def factor_operator(
     samples: which inputs, in order (all unless given). dtype: what derivatives are taken in.
     width: how many vectors will be multiplied at once; the batch is chosen for that.
 
-    The adjoint is tested on the first sample, and so is the way that A X is computed: forward mode
+    The adjoint is tested on three samples, and so is the way that A X is computed: forward mode
     if the model has it and it passes. The first batch is then tried in full: a device without the
     memory for it gets half of it, with a RuntimeWarning, once.
 
@@ -216,14 +216,20 @@ def _batch(problem: Problem, dtype: torch.dtype, width: int) -> int:
 
 
 def _tested(operator: FactorOperator) -> FactorOperator:
-    """The operator with the first way whose A X is the adjoint of Aᵀ U, on the first sample."""
+    """The operator with the first way whose A X is the adjoint of Aᵀ U, on three samples."""
     reasons = []
+    last = len(operator.samples) - 1
+    some = torch.tensor(sorted({0, last // 2, last}))
     for way in _PUSH:
-        one = replace(
-            operator, samples=operator.samples[:1], roots=operator.roots[:1], batch=1, way=way
+        few = replace(
+            operator,
+            samples=operator.samples[some],
+            roots=operator.roots[some.to(operator.roots.device)],
+            batch=1,
+            way=way,
         )
         try:
-            error = adjoint_error(one)
+            error = adjoint_error(few)
         except Exception as problem:  # another way has another word
             if is_out_of_memory(problem):
                 raise

@@ -32,10 +32,12 @@ class CheckpointError(ValueError):
 
 
 def problem_fingerprint(problem: Problem) -> dict[str, str]:
-    """What a run's numbers depend on: θ and constants, inputs, labels, bit for bit."""
+    """What a run's numbers depend on: θ and constants, inputs, labels, bit for bit; the layers."""
     function = problem.function
     buffers = {} if function.module is None else dict(function.module.named_buffers())
+    layers = "a function" if function.module is None else str(function.module)
     return {
+        "layers": hashlib.sha256(layers.encode()).hexdigest(),
         "parameters": _digest(function.parameters.items()),
         "constants": _digest({**buffers, **function.constants}.items()),
         "inputs": _digest(problem.samples.named_inputs().items()),
@@ -83,6 +85,7 @@ class Checkpoint:
         }
         space = state.space
         tensors = {"basis": space.basis, "images": space.images, "frontier": space.frontier}
+        header["tensors"] = _digest(tensors.items())
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             save_file(
@@ -108,6 +111,8 @@ class Checkpoint:
             with safe_open(self.path, framework="pt", device=str(device)) as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("basis", "images", "frontier")}
+            if header["tensors"] != _digest(tensors.items()):
+                raise ValueError("its numbers are not those that were written")
             steps = tuple(Step(**step) for step in header["steps"])
             found = {**header["problem"], **header["settings"]}
             state = KrylovState(KrylovSpace(**tensors), bool(header["weighted"]), steps)

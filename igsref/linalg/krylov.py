@@ -28,7 +28,8 @@ class KrylovSpace:
     """A Krylov space so far.
 
     basis: V, orthonormal, (m, k); images: C V, (n, k); frontier: the next directions, orthonormal
-    and orthogonal to V, (m, q); q = 0 when the space is invariant, and nothing is left to find.
+    and orthogonal to V, (m, q); q = 0 when nothing is left to find. A direction made of rounding
+    may come first: its image is rounding too, and is cut off in ``coefficients``.
     """
 
     basis: Float64[Tensor, "params k"]
@@ -49,7 +50,7 @@ class KrylovSpace:
         not larger than that is no direction of the range.
         """
         left, sigma, right = torch.linalg.svd(self.images, full_matrices=False)
-        kept = sigma > cut * sigma.max()
+        kept = sigma > cut * sigma[:1]  # none of none
         return right[kept].mT @ ((left[:, kept].mT @ right_hand_sides) / sigma[kept, None])
 
 

@@ -126,7 +126,26 @@ def moved(name):
     return model
 
 
+def tanh():
+    """The network with another activation, and nothing else."""
+    model = network()
+    model[2] = nn.Tanh()
+    return model
+
+
+def pooled(*members):
+    """Two samples of class 0, of a pool of five."""
+    pool = gaussian(1, 5, 3)
+    rows = torch.tensor(members)
+    return problem(x=pool[rows], y=torch.tensor([0, 0]), fisher_data=pool, members=rows)
+
+
+BEFORE = {
+    "inputs, a sign of 0": lambda: problem(x=torch.zeros(5, 3).double()),
+    "labels, other members": lambda: pooled(0, 1),
+}
 CHANGES = {
+    "layers": lambda: problem(tanh()),
     "parameters": lambda: problem(moved("3.weight")),
     "parameters, chosen": lambda: problem(parameters="3.*"),
     "constants": lambda: problem(moved("1.running_mean")),
@@ -135,12 +154,7 @@ CHANGES = {
     "inputs, a sign of 0": lambda: problem(x=-torch.zeros(5, 3).double()),
     "inputs, a pool": lambda: problem(fisher_data=gaussian(3, 2, 3)),
     "labels": lambda: problem(y=classes(2, 5, 3).roll(1)),
-    "labels, other members": lambda: problem(
-        x=gaussian(1, 5, 3)[:2],
-        y=torch.tensor([0, 0]),
-        fisher_data=gaussian(1, 5, 3),
-        members=torch.tensor([0, 1]),
-    ),
+    "labels, other members": lambda: pooled(2, 3),
     "likelihood": lambda: problem(y=torch.eye(3)[classes(2, 5, 3)], likelihood="gaussian"),
 }
 
@@ -148,9 +162,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_run_of_another_problem_is_refused_and_what_differs_is_told(tmp_path, change):
     name = change.split(",")[0]
-    path, here = tmp_path / "run", problem()
-    if "sign" in change:
-        here = problem(x=torch.zeros(5, 3).double())
+    path, here = tmp_path / "run", BEFORE.get(change, problem)()
     Checkpoint(path, problem_fingerprint(here), SETTINGS).save(state())
     assert Checkpoint(path, problem_fingerprint(here), SETTINGS).load(CPU) is not None
     other = problem_fingerprint(CHANGES[change]())
@@ -226,6 +238,16 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     assert "SafetensorError" in refused(path)
+
+
+@pytest.mark.parametrize("place", [8, 200, 400])
+def test_a_file_with_a_flipped_bit_among_its_numbers_is_refused(tmp_path, place):
+    path = tmp_path / "run"
+    kept(path).save(state())
+    whole = bytearray(path.read_bytes())
+    whole[-place] ^= 1
+    path.write_bytes(whole)
+    assert "not those that were written" in refused(path)
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path):

@@ -35,6 +35,7 @@ def exhausted(c, sides):
     """All spaces until nothing is left to find."""
     spaces = grown(c, sides, 0)
     while spaces[-1].frontier.shape[1]:
+        assert spaces[-1].dimension < c.shape[1], "a whole space has a frontier"
         spaces.append(extended(spaces[-1], products(c), TOLERANCE))
     return spaces
 

@@ -132,6 +132,17 @@ def test_probes_are_unbiased_within_their_standard_error():
     assert found.lower <= exact.upper
 
 
+def test_a_network_without_a_derivative_has_an_igs_of_nothing():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3, bias=False)
+    ).double()
+    model[0].bias.data.fill_(-100.0)
+    found = matrixfree_igs(model, labelled(0, 9, (3,), 3))
+    assert (found.lower, found.value, found.rank) == (0.0, 0.0, 0)
+    assert found.upper == found.ceiling > 0
+    assert found.reason == "invariant"
+
+
 def test_the_same_seed_gives_the_same_estimate_in_other_parameters():
     model, data = perceptron(4, 3, 10, 10, 3), labelled(4, 12, (3,), 3)
     scaled = draw_node_scaling(model, torch.Generator().manual_seed(0), 1.0)
