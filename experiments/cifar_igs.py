@@ -2,30 +2,39 @@
 
     IGSREF_DATA=FOLDER python experiments/cifar_igs.py --network resnet8 --samples 300
     python experiments/cifar_igs.py --data synthetic --network resnet8 --samples 40 --epochs 1
+    torchrun --nproc_per_node 2 experiments/cifar_igs.py --route krylov --samples 300
 
 The network is trained on ``--train`` images and kept below ``--output``; a second run loads it. The
 IGS is that of the first ``--samples`` of them, which are in random order. ``--route krylov`` leaves
-the certificate out.
+the certificate out. Under ``torchrun`` the processes share the samples (gloo on CPUs, nccl on
+GPUs), and the first one trains, writes and prints.
 """
 
 import argparse
+import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+import torch.distributed as dist
 
 import igsref
 from experiments.data import Images, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound
 from experiments.networks import NETWORKS
-from experiments.training import train_or_load
+from experiments.training import Trained, train_or_load
 
 SYNTHETIC = "synthetic"
 DATA = ("cifar10", "cifar100", "mnist", SYNTHETIC)
+PATIENCE = timedelta(hours=1)
+"""How long a process waits for another one before it gives up: as long as the first one trains."""
 ROUTES = {"auto": igsref.igs, "krylov": igsref.matrixfree_igs}
 
 
@@ -74,32 +83,69 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     return chosen
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train or load, measure, print, and write the result beside the network as JSON."""
-    chosen = parsed(argv)
+@contextmanager
+def processes(device: str) -> Iterator[dist.ProcessGroup | None]:
+    """The group of processes that torchrun has started; None where it has not."""
+    if "RANK" not in os.environ:
+        yield None
+        return
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        data = images(chosen.data, chosen.train, chosen.seed)
-    except (DataNotFound, CorruptFile) as error:
-        raise SystemExit(str(error)) from None
+        yield dist.group.WORLD
+    finally:
+        dist.destroy_process_group()
+
+
+def trained_network(chosen: argparse.Namespace, group: dist.ProcessGroup | None) -> Trained:
+    """Trained by the first process, loaded by the others once it is there."""
+    data = images(chosen.data, chosen.train, chosen.seed)
+    others_wait = group is not None and dist.get_rank(group) > 0
+    if others_wait:
+        dist.barrier(group=group)
     trained = train_or_load(
         chosen.network, data, epochs=chosen.epochs, seed=chosen.seed, folder=chosen.output
     )
+    if group is not None and not others_wait:
+        dist.barrier(group=group)
+    return trained
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train or load, measure, print, and write the result beside the network as JSON."""
+    chosen = parsed(argv)
+    with processes(chosen.device) as group:
+        if chosen.device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        try:
+            trained = trained_network(chosen, group)
+        except (DataNotFound, CorruptFile) as error:
+            raise SystemExit(str(error)) from None
+        count = len(trained.data)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(chosen.seed))
+        x, y = (part[order[: chosen.samples]].to(chosen.device) for part in trained.data.data)
+        began = time.perf_counter()
+        result = ROUTES[chosen.route](
+            trained.model.to(chosen.device),
+            (x, y),
+            tolerance=chosen.tolerance,
+            max_seconds=chosen.max_seconds,
+            checkpoint=chosen.checkpoint,
+            seed=chosen.seed,
+            group=group,
+        )
+        if group is None or dist.get_rank(group) == 0:
+            tell(chosen, trained, result, time.perf_counter() - began)
+
+
+def tell(
+    chosen: argparse.Namespace, trained: Trained, result: igsref.Result, seconds: float
+) -> None:
+    """Print what was trained and measured, and write the result."""
     print(
-        f"{chosen.network} on {len(data)} images of {data.name}, {chosen.epochs} epochs: "
-        f"loss {trained.score.loss:.4f}, accuracy {100 * trained.score.accuracy:.2f}%\n"
+        f"{chosen.network} on {len(trained.data)} images of {trained.data.name}, "
+        f"{chosen.epochs} epochs: loss {trained.score.loss:.4f}, "
+        f"accuracy {100 * trained.score.accuracy:.2f}%\n\n{report(result, seconds)}"
     )
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(chosen.seed))
-    x, y = (part[order[: chosen.samples]].to(chosen.device) for part in trained.data.data)
-    began = time.perf_counter()
-    result = ROUTES[chosen.route](
-        trained.model.to(chosen.device),
-        (x, y),
-        tolerance=chosen.tolerance,
-        max_seconds=chosen.max_seconds,
-        checkpoint=chosen.checkpoint,
-        seed=chosen.seed,
-    )
-    print(report(result, time.perf_counter() - began))
     path = chosen.output / f"{chosen.network}_igs.json"
     path.write_text(result.to_json(), encoding="utf-8")
     print(f"\nwritten to {path}")

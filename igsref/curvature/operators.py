@@ -88,13 +88,18 @@ class FactorOperator:
         with _derivative_rules():
             return torch.cat([part.push(vectors).flatten(0, 1) for part in self._batches()])
 
-    def adjoint(self, vectors: Float64[Tensor, "rows k"]) -> Float64[Tensor, "params k"]:
-        """Aᵀ U."""
+    def adjoint(
+        self,
+        vectors: Float64[Tensor, "rows k"],
+        weights: Float64[Tensor, "samples height height"] | None = None,
+    ) -> Float64[Tensor, "params k"]:
+        """Aᵀ W U, W block-diagonal (the identity if None)."""
         blocks = vectors.view(len(self.roots), -1, vectors.shape[1])
         out = vectors.new_zeros(self.num_parameters, vectors.shape[1])
         with _derivative_rules():
             for part in self._batches():
-                out += part.pull(blocks[part.place])
+                own = blocks[part.place]
+                out += part.pull(own if weights is None else weights[part.place] @ own)
         return out
 
     def normal(
@@ -111,6 +116,22 @@ class FactorOperator:
                 pushed.append(found.flatten(0, 1))
                 out += part.pull(found if weights is None else weights[part.place] @ found)
         return torch.cat(pushed), out
+
+    def perturbed(self, problem: Problem, relative: float) -> "FactorOperator":
+        """The operator of a problem whose θ and inputs were moved a little, roots moved too.
+
+        Each entry of M_i by ``relative`` of itself, up or down at random, the same for a sample
+        whichever others are there.
+        """
+        shape = (self.problem.pool_size, *self.roots.shape[1:])
+        generator = torch.Generator().manual_seed(0)
+        signs = 2.0 * torch.randint(0, 2, shape, generator=generator)[self.samples] - 1
+        roots = self.roots * (1 + relative * signs.to(self.roots))
+        return replace(self, problem=problem, function=problem.function, roots=roots)
+
+    def agreed(self, value: float) -> float:
+        """The number that all processes go by: here there is one."""
+        return value
 
     def _batches(self) -> Iterator["_Part"]:
         for start in range(0, len(self.roots), self.batch):

@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.curvature.operators import FactorOperator
+from igsref.curvature.sharded import ShardedOperator
 from igsref.geometry.preconditioner import RightPreconditioner
 from igsref.geometry.right_hand_sides import RightHandSides
 from igsref.jacobian.rounding import perturbed_problems
@@ -114,13 +115,14 @@ def _less_error(inside: Tensor, lengths: Tensor, error: float) -> Tensor:
 class Krylov:
     """A problem made ready for a run: operators in working precision and in float64.
 
-    weights: W, by a call, since it takes the rows of all samples; None for a run without.
+    weights: W of the operator's own samples, by a call, since it takes their rows; None for a run
+        without.
     """
 
     problem: Problem
     sides: RightHandSides
-    operator: FactorOperator
-    exact: FactorOperator
+    operator: FactorOperator | ShardedOperator
+    exact: FactorOperator | ShardedOperator
     right: RightPreconditioner
     weights: Callable[[], Tensor] | None
 
@@ -139,7 +141,7 @@ class Krylov:
         return state
 
     def _state(self, weights: Tensor | None) -> KrylovState:
-        seeds = self.right.root(self.operator.adjoint(_weighted(weights, self.sides.matrix)))
+        seeds = self.right.root(self.operator.adjoint(self.sides.matrix, weights))
         space = krylov_space(seeds, self.operator.num_rows, self._tolerance)
         return KrylovState(space, weights is not None, ())
 
@@ -157,13 +159,14 @@ class Krylov:
         residual = self.sides.matrix - space.images @ coefficients
         energies = self.sides.matrix.square().sum(dim=0) - residual.square().sum(dim=0)
         before = state.steps[-1] if state.steps else None
-        done = self._step(energies, before, time.monotonic() - started)
+        done = self._step(energies, before, self.operator.agreed(time.monotonic() - started))
         done = replace(done, number=done.number + 1, products=done.products + width)
         return replace(state, space=space, steps=(*state.steps, done))
 
     def verified_step(self, energies: Tensor, before: Step | None, seconds: float) -> Step:
         """What is reached, from energies that were multiplied out in float64."""
-        return replace(self._step(energies, before, seconds), verified=True)
+        agreed = self.operator.agreed(seconds)
+        return replace(self._step(energies, before, agreed), verified=True)
 
     def _step(self, energies: Tensor, before: Step | None, seconds: float) -> Step:
         value = self.energy(energies)
@@ -222,11 +225,8 @@ class Krylov:
         What θ does not enter, as J x of a last bias, is rounded with the roots all the same.
         """
         changes = []
-        generator = torch.Generator().manual_seed(0)
         for problem in perturbed_problems(self.problem, seed=0):
-            signs = 2.0 * torch.randint(0, 2, self.exact.roots.shape, generator=generator) - 1
-            roots = self.exact.roots * (1 + _ROUNDED * signs.to(self.exact.roots))
-            moved = replace(self.exact, problem=problem, function=problem.function, roots=roots)
+            moved = self.exact.perturbed(problem, _ROUNDED)
             changes.append(_SAFETY * (moved.forward(solutions) - images))
         return changes
 
@@ -237,14 +237,6 @@ class Krylov:
     @property
     def _cut(self) -> float:
         return 64 * torch.finfo(self.operator.dtype).eps
-
-
-def _weighted(weights: Tensor | None, vectors: Float64[Tensor, "rows k"]) -> Tensor:
-    """blockdiag(W)·vectors."""
-    if weights is None:
-        return vectors
-    blocks = vectors.view(len(weights), weights.shape[1], vectors.shape[1])
-    return (weights @ blocks).view_as(vectors)
 
 
 Saver = Callable[[KrylovState], None]

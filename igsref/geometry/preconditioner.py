@@ -10,7 +10,7 @@ network has many more parameters than rows. Where it has fewer the weights are n
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from igsref.curvature.kfac import Ekfac
@@ -38,9 +38,14 @@ class RightPreconditioner:
 
 
 def sample_weights(
-    problem: Problem, right: RightPreconditioner
+    problem: Problem,
+    right: RightPreconditioner,
+    samples: Int64[Tensor, " samples"] | None = None,
 ) -> Float64[Tensor, "samples height height"]:
-    """W_i = (A_i T Tᵀ A_iᵀ)⁺ of every sample of the pool, from its rows, some samples at a time."""
+    """W_i = (A_i T Tᵀ A_iᵀ)⁺ of inputs of the pool (all unless given), from their rows.
+
+    Some samples at a time.
+    """
     height, m = problem.rows_per_sample, problem.num_parameters
     contrast, root = (
         problem.likelihood.contrast(problem.logits),
@@ -48,7 +53,8 @@ def sample_weights(
     )
     out = []
     size = chunk_size(2 * 8 * height * m)
-    for chosen in torch.arange(problem.pool_size).split(size):
+    everywhere = torch.arange(problem.pool_size) if samples is None else samples.cpu()
+    for chosen in everywhere.split(size):
         rows = jacobian_rows(problem, contrast, samples=chosen).view(len(chosen), height, m)
         rows = root[chosen.to(root.device)] @ rows
         right_rows = right.root(rows.flatten(0, 1).mT).mT.view_as(rows)

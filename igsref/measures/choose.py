@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch.distributed as dist
+
 from igsref.arguments import check_number
 from igsref.curvature.rank_bound import rank_bound
 from igsref.geometry.compressed import (
@@ -31,6 +33,7 @@ def igs(
     tolerance: float = 1e-2,
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    group: dist.ProcessGroup | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Result:
     """IGS by the most exact route that fits a budget of memory and time.
@@ -44,7 +47,8 @@ def igs(
 
     ``reason`` says which and why. The choice is a function of sizes and budget alone, except that 3
     follows where 2 did not show saturation. seed: of the certificate's parameters and of probes.
-    model, data, options: as for :func:`igsref.as_problem`. checkpoint: a file for route 3.
+    model, data, options: as for :func:`igsref.as_problem`. checkpoint, group: a file, and
+    processes that share the samples, for route 3; 1 and 2 are done by each process on its own.
 
     Raises as these functions do.
     """
@@ -74,6 +78,7 @@ def igs(
         seed=seed,
         max_seconds=max_seconds,
         checkpoint=checkpoint,
+        group=group,
     )
     return replace(found, reason=f"{found.reason} ({sizes})")
 

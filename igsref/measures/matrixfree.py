@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, SupportsIndex, Unpack
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from igsref.arguments import check_number, checked_integer
 from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
+from igsref.curvature.sharded import ShardedOperator, sharded_operator
 from igsref.enclosure import Enclosure
 from igsref.geometry.checkpoint import Checkpoint, problem_fingerprint
 from igsref.geometry.krylov import FoundRange, Krylov, run
@@ -44,6 +46,7 @@ def matrixfree_igs(
     max_iterations: SupportsIndex = 100,
     max_seconds: float = float("inf"),
     checkpoint: str | Path | None = None,
+    group: dist.ProcessGroup | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Result:
     """IGS by block Krylov iterations: no more than some vectors of length m are held.
@@ -59,6 +62,9 @@ def matrixfree_igs(
     max_iterations, max_seconds: stop there, with what is reached.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
+    group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each
+        calls this with the same arguments and gets the same result, and the first of them writes
+        the checkpoint. Every one of them needs a copy of model and data.
 
     Returns a :class:`Result` with ``method`` "krylov".
     lower: certain up to rounding, which is estimated: the energy of every sample in a part of
@@ -70,7 +76,8 @@ def matrixfree_igs(
         "invariant" (the Krylov space is exhausted), "iterations", "time".
 
     Raises TypeError or ValueError that names the argument; CheckpointError for a checkpoint of
-    another problem or settings, and for a damaged one; MemoryError, with the sizes.
+    another problem or settings, and for a damaged one; MemoryError, with the sizes. With a
+    group, ValueError where the processes have different problems, or outnumber the inputs.
     """
     problem = as_problem(model, data, **options)
     for name, number in (("tolerance", tolerance), ("max_seconds", max_seconds)):
@@ -90,32 +97,57 @@ def matrixfree_igs(
     residuals = problem.residuals()
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
     sides = right_hand_sides(residuals, problem.members, problem.pool_size, **columns)
+    settings = {**columns, "dtype": str(dtype)}
+    if group is not None:
+        _check_alike({**problem_fingerprint(problem), **settings}, group)
     store = None
     if checkpoint is not None:
-        settings = {**columns, "dtype": str(dtype)}
         store = Checkpoint(Path(checkpoint), problem_fingerprint(problem), settings)
     state = None if store is None else store.load(problem.function.device)
-    krylov = _prepared(problem, sides, dtype)
+    krylov = _prepared(problem, sides, dtype, group)
+    writes = store is not None and (group is None or dist.get_rank(group) == 0)
     found = run(
         krylov,
         state,
         tolerance=tolerance,
         max_iterations=limit,
         max_seconds=max_seconds,
-        save=(lambda state: None) if store is None else store.save,
+        save=store.save if store is not None and writes else lambda state: None,
     )
     return _result(problem, krylov, found)
 
 
-def _prepared(problem: Problem, sides: RightHandSides, dtype: torch.dtype) -> Krylov:
+def _check_alike(mine: dict[str, Any], group: dist.ProcessGroup) -> None:
+    """Refuse processes that were given different problems or settings, in all of them."""
+    all_of_them: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(all_of_them, mine, group=group)
+    for rank, other in enumerate(all_of_them):
+        differ = [name for name in mine if other[name] != all_of_them[0][name]]
+        if differ:
+            raise ValueError(
+                f"all processes must be given the same; process {rank} has other "
+                f"{', '.join(differ)} than process 0"
+            )
+
+
+def _prepared(
+    problem: Problem,
+    sides: RightHandSides,
+    dtype: torch.dtype,
+    group: dist.ProcessGroup | None,
+) -> Krylov:
     """Operators, the right preconditioner, and weights where rows may be fewer than parameters."""
     width = sides.matrix.shape[1]
-    exact = factor_operator(problem, width=width)
-    operator: FactorOperator = exact
-    if dtype != torch.float64:
-        operator = factor_operator(problem, dtype=dtype, width=width)
+
+    def made(dtype: torch.dtype) -> FactorOperator | ShardedOperator:
+        if group is None:
+            return factor_operator(problem, dtype=dtype, width=width)
+        return sharded_operator(problem, group, dtype=dtype, width=width)
+
+    exact = made(torch.float64)
+    operator = exact if dtype == torch.float64 else made(dtype)
     right = RightPreconditioner(ekfac(problem, dtype=dtype))
-    weights = cache(lambda: sample_weights(problem, right))
+    weights = cache(lambda: sample_weights(problem, right, operator.samples))
     wide = problem.num_rows <= problem.num_parameters
     return Krylov(problem, sides, operator, exact, right, weights if wide else None)
 
