@@ -20,7 +20,7 @@ from igsref.transforms.symmetries import hidden_widths, permute_nodes, scale_lay
 from tests.assertions import assert_in_order, assert_same_bits, assert_same_igs
 from tests.strategies import SEEDS, gaussian, mlp, relu_networks
 
-CASES = settings(max_examples=20, deadline=None)
+CASES = settings(max_examples=12, deadline=None)
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_permutation_invariance(network, seed):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=SEEDS, samples=st.integers(1, 12), smooth=st.booleans())
 def test_linear_reparametrization_invariance(seed, samples, smooth):
     model = mlp(seed, [2, 4, 3], nn.Tanh if smooth else nn.ReLU)
@@ -108,7 +108,7 @@ def test_linear_reparametrization_invariance(seed, samples, smooth):
     assert after.ceiling == pytest.approx(before.ceiling, rel=1e-12 * m)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(network=relu_networks(), seed=SEEDS, data=st.data())
 def test_minibatch_and_per_sample_invariance(network, seed, data):
     model, x, y = network
@@ -123,7 +123,7 @@ def test_minibatch_and_per_sample_invariance(network, seed, data):
     assert float(moved) <= allowed * len(x)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=SEEDS)
 def test_textbook_in_float32_is_not_invariant(seed):
     """The negative control: the laws above would notice."""

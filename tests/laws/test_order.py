@@ -38,7 +38,7 @@ def test_many_of_the_drawn_networks_are_not_saturated():
     assert 0.1 <= sum(saturated) / len(saturated) <= 0.6, f"{sum(saturated)} of {len(saturated)}"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(network=relu_networks())
 def test_energies_stay_below_the_ceiling_without_a_clamp(network):
     model, x, y = network
@@ -50,7 +50,7 @@ def test_energies_stay_below_the_ceiling_without_a_clamp(network):
     assert bool((energy <= ceiling * (1 + 1e-12) + TINY).all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(network=relu_networks(), data=st.data())
 def test_full_batch_minibatch_and_value_come_in_order(network, data):
     model, x, y = network
@@ -82,7 +82,7 @@ def projected_energy(problem: igsref.Problem) -> tuple[torch.Tensor, float] | No
     return energy, float(1 / size[kept].min()) if bool(kept.any()) else 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(network=relu_networks())
 def test_energies_of_unsaturated_networks_are_those_of_a_dense_projection(network):
     model, x, y = network

@@ -17,7 +17,7 @@ from tests.curvature.test_rank_bound import exact_rank
 from tests.strategies import SEEDS, architecture, gaussian, mlp, relu_networks
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(network=relu_networks())
 def test_value_lies_between_zero_and_the_ceiling(network):
     model, x, y = network
