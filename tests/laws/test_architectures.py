@@ -114,7 +114,7 @@ def test_lower_precision_models_are_measured_in_float64(name, dtype):
 
 
 @given(seed=SEEDS, samples=st.integers(1, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_expected_igs_over_the_models_own_labels_is_the_rank(seed, samples):
     model, x, y = architecture("MLP with tanh", seed, samples)
     geometry = igsref.as_geometry(model, (x, y))

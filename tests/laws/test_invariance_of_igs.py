@@ -19,7 +19,7 @@ from igsref.testing.laws import AGREEMENT, compared
 from igsref.testing.strategies import cases
 from tests.assertions import assert_in_order
 
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=5, deadline=None)
 
 
 @pytest.fixture(autouse=True)

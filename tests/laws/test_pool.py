@@ -90,7 +90,7 @@ def case(seed: int, samples: int, more: int) -> tuple[nn.Sequential, tuple[Tenso
     return model, data, gaussian(seed + 3, more, 2)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, samples=st.integers(1, 6), more=st.integers(1, 30))
 def test_value_equals_the_definition(seed, samples, more):
     model, data, pool = case(seed, samples, more)
@@ -143,7 +143,7 @@ def test_other_likelihoods_take_a_pool(likelihood):
     assert result.value == pytest.approx(textbook, rel=1e-6)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(network=relu_networks())
 def test_the_labelled_inputs_as_pool_are_no_pool(network):
     model, x, y = network
@@ -159,7 +159,7 @@ def assert_same_numbers(before: igsref.Result, after: igsref.Result) -> None:
     assert torch.allclose(after.sample_ceiling, terms, rtol=1e-12, atol=0)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(network=relu_networks(), times=st.integers(1, 2))
 def test_a_pool_of_the_labelled_inputs_again_and_again_changes_nothing(network, times):
     """F is a mean: N_F/N grows, and every ‖P v_i‖² falls as much; so does the ceiling."""
@@ -172,7 +172,7 @@ def test_a_pool_of_the_labelled_inputs_again_and_again_changes_nothing(network, 
     assert_same_numbers(plain, again)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(network=pooled_networks())
 def test_labelled_data_and_pool_taken_twice_change_nothing(network):
     model, (x, y), options = network
@@ -189,7 +189,7 @@ def test_labelled_data_and_pool_taken_twice_change_nothing(network):
     assert_same_numbers(before, after)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(network=pooled_networks())
 def test_ceiling_grows_with_the_pool(network):
     model, (x, y), options = network
@@ -202,7 +202,7 @@ def test_ceiling_grows_with_the_pool(network):
     assert torch.allclose(pooled.sample_ceiling, expected, rtol=1e-9, atol=1e-300)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(network=pooled_networks())
 def test_gradients_stay_in_the_span(network):
     model, data, options = network
@@ -216,7 +216,7 @@ def test_gradients_stay_in_the_span(network):
     assert float(outside.max()) <= allowed
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(network=pooled_networks(), seed=SEEDS)
 def test_node_scaling_by_powers_of_two_changes_no_bit(network, seed):
     model, data, options = network
@@ -227,7 +227,7 @@ def test_node_scaling_by_powers_of_two_changes_no_bit(network, seed):
     assert_same_bits(before, after)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(network=pooled_networks(), seed=SEEDS)
 def test_order_of_the_pool_does_not_matter(network, seed):
     model, data, options = network
@@ -241,7 +241,7 @@ def test_order_of_the_pool_does_not_matter(network, seed):
     assert float((after.per_sample - before.per_sample).abs().max()) <= allowed
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(network=pooled_networks())
 def test_numbers_come_in_order(network):
     model, data, options = network
@@ -279,7 +279,7 @@ def test_full_batch_is_g_bar_pinv_g_bar():
     assert float(full_batch) == pytest.approx(expected, rel=1e-6)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(network=pooled_networks())
 def test_expected_value_is_the_labelled_samples_part_of_the_rank(network):
     model, data, options = network
