@@ -39,9 +39,10 @@ from experiments.training import train_or_load
 from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import factor_operator
 from igsref.geometry.compressed import saturation_certificate
-from igsref.geometry.krylov import Krylov, run
+from igsref.geometry.krylov import Krylov, Limits, run
 from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
 from igsref.geometry.right_hand_sides import right_hand_sides
+from igsref.memory import available_memory
 
 TARGETS = (0.1, 0.01, 0.001)
 LADDER = (10, 30, 100)
@@ -89,14 +90,8 @@ def krylov_shares(
         )
         weights = cache(lambda: sample_weights(problem, right)) if weighted else None
         krylov = Krylov(problem, sides, operator, exact, right, weights)
-        found = run(
-            krylov,
-            None,
-            tolerance=TARGETS[-1],
-            max_iterations=limit,
-            max_seconds=float("inf"),
-            save=lambda state: None,
-        )
+        limits = Limits(TARGETS[-1], limit, float("inf"), available_memory(problem.function.device))
+        found = run(krylov, None, limits, save=lambda state: None)
     shares = {step.number: step.value / krylov.largest for step in found.steps}
     name = {(True, True): "igsref", (True, False): "no weights", (False, False): "nothing"}
     return Found(name[preconditioned, weighted], shares, seconds[0])

@@ -55,7 +55,6 @@ def report(result: igsref.Result, seconds: float) -> str:
         [
             str(result),
             f"top 1, top 10       {100 * shares[0]:.3g}%, {100 * sum(shares):.3g}% of what is held",
-            f"why                {result.reason}",
             f"time, memory       {seconds:.1f} s, {peak:.2f} GiB at the peak",
         ]
     )

@@ -4,6 +4,7 @@ Jang, Lee, Park, Noh, "A Reparametrization-Invariant Sharpness Measure Based on 
 Geometry", NeurIPS 2022.
 """
 
+from igsref.curvature.eigenpairs import top_eigenpairs
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
 from igsref.curvature.hessian import hessian
 from igsref.enclosure import Enclosure
@@ -27,12 +28,6 @@ from igsref.measures.compare import Comparison, compare, side_by_side
 from igsref.measures.criteria import Criterion, CriterionWarning, aic, fisher_tic, tic
 from igsref.measures.crossings import Crossings, exact_crossings, first_order_crossings
 from igsref.measures.divergence import fisher_quadratic, kl_divergence
-from igsref.measures.eigenpairs import (
-    TruncatedIGS,
-    TruncationWarning,
-    top_eigenpairs,
-    truncated_igs,
-)
 from igsref.measures.hierarchy import Hierarchy, gradient_hierarchy
 from igsref.measures.igs import AccuracyWarning, exact_igs, expected_igs
 from igsref.measures.loss_margins import LossMargins, loss_margins
@@ -67,6 +62,7 @@ from igsref.measures.sharpness.worst_case import (
 )
 from igsref.measures.span import span_residual
 from igsref.measures.textbook import textbook_igs
+from igsref.measures.truncated import TruncatedIGS, TruncationWarning, truncated_igs
 from igsref.problem import Problem, as_problem
 from igsref.transforms.reparametrize import reparametrize
 

@@ -1,5 +1,6 @@
 """What arguments must be, refused by name: Python's own errors would name none of them."""
 
+import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
@@ -41,6 +42,19 @@ def check_number(name: str, value: Any) -> None:
     """Raise TypeError unless the value is a real number; a truth value is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {described(value)}")
+
+
+def checked_positive(name: str, value: Any, *, finite: bool = True) -> float:
+    """The number. Raises TypeError unless it is one, ValueError unless positive, and finite if so.
+
+    >>> checked_positive("seconds", float("inf"), finite=False)
+    inf
+    """
+    check_number(name, value)
+    if not (0 < value < math.inf or (value == math.inf and not finite)):
+        kind = "finite and positive" if finite else "positive"
+        raise ValueError(f"{name} must be {kind}; got {value}")
+    return float(value)
 
 
 def checked_integer(name: str, value: Any, *, least: int | None = None) -> int:

@@ -13,6 +13,7 @@ from igsref.arguments import (
     check_sequence,
     check_tensor,
     checked_integer,
+    checked_positive,
     described,
 )
 
@@ -89,3 +90,18 @@ def test_descriptions_are_short():
     assert described([]) == "an empty list"
     assert described(nn.Linear(2, 2)) == "an object of type Linear"
     assert described(torch.ones(1000)) == "a tensor of shape (1000,) and torch.float32"
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("-inf")])
+def test_what_is_not_positive_is_refused_by_name(value):
+    for finite in (True, False):
+        with pytest.raises(ValueError, match=rf"width must be .*positive; got {value}"):
+            checked_positive("width", value, finite=finite)
+
+
+def test_infinity_is_positive_where_it_may_be():
+    assert checked_positive("width", float("inf"), finite=False) == float("inf")
+    with pytest.raises(ValueError, match="width must be finite and positive; got inf"):
+        checked_positive("width", float("inf"))
+    with pytest.raises(TypeError, match="width must be a number; got True"):
+        checked_positive("width", True)

@@ -10,18 +10,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from igsref.curvature.hessian import saved_per_sample, second_derivative_rules
+from igsref.curvature.batches import batch_logits, batch_size, function_in
+from igsref.curvature.hessian import second_derivative_rules
 from igsref.flat import flatten, unflatten
-from igsref.memory import available_memory
 from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
-_BATCH_BYTES = 2**29
-_SHARE = 4
 _LIVE = 4
 """Copies of a sample's saved activations that are alive in the derivative of a derivative."""
-_LARGEST_BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +43,7 @@ class HessianOperator:
         dtype = next(iter(theta.values())).dtype
         leaves = {name: value.detach().requires_grad_(True) for name, value in theta.items()}
         with torch.enable_grad():
-            loss = self._loss(leaves, place, dtype)
+            loss = self._loss(leaves, place)
             gradient = torch.autograd.grad(
                 loss, list(leaves.values()), create_graph=True, materialize_grads=True
             )
@@ -64,19 +61,11 @@ class HessianOperator:
             columns.append(flatten(dict(zip(theta, found, strict=True))))
         return torch.stack(columns, dim=1).to(vectors)
 
-    def _loss(self, leaves: dict[str, Tensor], place: slice, dtype: torch.dtype) -> Tensor:
+    def _loss(self, leaves: dict[str, Tensor], place: slice) -> Tensor:
         problem = self.problem
-        args, kwargs = problem.samples.inputs(problem.members[place].cpu())
-
-        def cast(value: Tensor) -> Tensor:
-            return value.to(dtype) if value.is_floating_point() else value
-
-        logits = self.function.call(
-            leaves,
-            tuple(cast(value) for value in args),
-            {key: cast(value) for key, value in kwargs.items()},
-        )
-        return problem.likelihood.loss(logits, problem.targets[place].to(dtype)).sum()
+        members = problem.members[place].cpu()
+        logits = batch_logits(problem, self.function, leaves, members)
+        return problem.likelihood.loss(logits, problem.targets[place].to(logits)).sum()
 
 
 def hessian_operator(problem: Problem, *, dtype: torch.dtype = torch.float64) -> HessianOperator:
@@ -84,10 +73,5 @@ def hessian_operator(problem: Problem, *, dtype: torch.dtype = torch.float64) ->
 
     dtype: what derivatives are taken in.
     """
-    function = problem.function
-    if dtype != problem.logits.dtype:
-        function = function.source(dtype)
-    per_sample = dtype.itemsize * _LIVE * saved_per_sample(problem)
-    free = available_memory(function.device) // _SHARE
-    batch = max(1, min(_LARGEST_BATCH, min(_BATCH_BYTES, free) // per_sample))
-    return HessianOperator(problem, function, batch)
+    batch = batch_size(problem, dtype, _LIVE)
+    return HessianOperator(problem, function_in(problem, dtype), batch)

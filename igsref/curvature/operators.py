@@ -23,12 +23,11 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from igsref.curvature.hessian import saved_per_sample
+from igsref.curvature.batches import batch_logits, batch_size, function_in
 from igsref.flat import flatten, unflatten
 from igsref.jacobian.fallback import is_out_of_memory
 from igsref.jacobian.rows import level_of_caller
 from igsref.linalg.equilibrate import power_of_two_scale
-from igsref.memory import available_memory
 from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
@@ -37,10 +36,6 @@ Way = Literal["forward", "forward, one by one", "twice backward"]
 """How A X is computed: forward mode, all columns at once or one after the other; or twice
 backwards, one after the other."""
 
-_BATCH_BYTES = 2**29
-_SHARE = 4
-"""A batch takes at most a quarter of what is free."""
-_LARGEST_BATCH = 1024
 Logits = Callable[[Mapping[str, Tensor]], Tensor]
 
 
@@ -181,17 +176,8 @@ class _Part:
 
     def _logits(self, theta: Mapping[str, Tensor]) -> Tensor:
         operator = self.operator
-        chosen = operator.samples[self.place]
-        args, kwargs = operator.problem.samples.inputs(chosen)
-        dtype = operator.dtype
-
-        def cast(value: Tensor) -> Tensor:
-            return value.to(dtype) if value.is_floating_point() else value
-
-        return operator.function.call(
-            theta,
-            tuple(cast(value) for value in args),
-            {key: cast(value) for key, value in kwargs.items()},
+        return batch_logits(
+            operator.problem, operator.function, theta, operator.samples[self.place]
         )
 
 
@@ -220,20 +206,9 @@ def factor_operator(
         raise ValueError("samples must hold at least one input of the pool; got none")
     logits = problem.logits[chosen.to(problem.logits.device)]
     roots = problem.likelihood.root(logits) @ problem.likelihood.contrast(logits)
-    function = problem.function
-    if dtype != problem.logits.dtype:
-        function = function.source(dtype)
-    batch = _batch(problem, dtype, width)
-    operator = FactorOperator(problem, chosen, roots, function, batch, "forward")
+    batch = batch_size(problem, dtype, 1 + width)  # for the way back, and each vector forward
+    operator = FactorOperator(problem, chosen, roots, function_in(problem, dtype), batch, "forward")
     return _fitting(_tested(operator), width)
-
-
-def _batch(problem: Problem, dtype: torch.dtype, width: int) -> int:
-    """Samples at a time: what a pass back keeps, and as much again for each vector forward."""
-    with preserved_random_state():
-        per_sample = dtype.itemsize * saved_per_sample(problem) * (1 + width)
-    free = available_memory(problem.function.device) // _SHARE
-    return max(1, min(_LARGEST_BATCH, min(_BATCH_BYTES, free) // per_sample))
 
 
 def _tested(operator: FactorOperator) -> FactorOperator:

@@ -7,6 +7,7 @@ after the timeout that ``torch.distributed.init_process_group`` was given.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -96,6 +97,15 @@ class ShardedOperator:
         out = own.contiguous()
         dist.all_reduce(out, group=self.group)
         return out
+
+
+def agreed_by_all(flag: bool, group: dist.ProcessGroup | None) -> bool:
+    """Whether the flag holds in every process of a group, None being this process alone."""
+    if group is None:
+        return flag
+    flags: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(flags, flag, group=group)
+    return all(flags)
 
 
 def sharded_operator(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+from tqdm import tqdm
 
 from igsref.curvature.operators import FactorOperator
 from igsref.curvature.sharded import ShardedOperator
@@ -25,7 +26,9 @@ from igsref.geometry.right_hand_sides import RightHandSides
 from igsref.jacobian.rounding import perturbed_problems
 from igsref.linalg.krylov import KrylovSpace, extended, krylov_space
 from igsref.linalg.rounding import UNIT
+from igsref.memory import FLOAT64_BYTES
 from igsref.problem import Problem
+from igsref.progress import SECONDS_BEFORE_PROGRESS
 
 _PILOT = 3
 """Steps with weights and as many without, before one of the two goes on."""
@@ -33,10 +36,13 @@ _LOOK_BACK = 4
 """Steps whose gain estimates what is still to come."""
 _SAFETY = 4.0
 _HIGHER = (1.0, 2.0**5, 2.0**10, 2.0**15)
+"""Factors of the cut that are tried one after the other."""
 _SHORT = 1e-6
 """Of a value: what float64 may be short of what was promised, before directions are cut off."""
 _ROUNDED = 16 * UNIT
 """Relative rounding of an entry of M_i, of its products, and of the decomposition that follows."""
+_WORKING = 6
+"""Copies of the frontier that preconditioning, products and orthogonalisation hold."""
 _SOUND = 0.1
 """A direction with a larger relative error is left out."""
 
@@ -78,7 +84,6 @@ class FoundRange:
     basis: Float64[Tensor, "rows q"]
     error: float
     steps: tuple[Step, ...]
-    weighted: bool
     reason: str
     still_to_come: float
 
@@ -126,17 +131,17 @@ class Krylov:
     right: RightPreconditioner
     weights: Callable[[], Tensor] | None
 
-    def start(self, started: float) -> KrylovState:
-        """The state before the first step, weights chosen by a short pilot on the residual."""
+    def start(self, started: float, steps: int = _PILOT) -> KrylovState:
+        """The first steps, or none where there are no weights to be chosen by them."""
         plain = self._state(None)
         if self.weights is None:
             return plain
-        trials = [self._tried(weights, started) for weights in (None, self.weights())]
+        trials = [self._tried(weights, started, steps) for weights in (None, self.weights())]
         return min(trials, key=lambda state: min((s.missing for s in state.steps), default=0.0))
 
-    def _tried(self, weights: Tensor | None, started: float) -> KrylovState:
+    def _tried(self, weights: Tensor | None, started: float, steps: int) -> KrylovState:
         state = self._state(weights)
-        while state.space.frontier.shape[1] and len(state.steps) < _PILOT:
+        while state.space.frontier.shape[1] and len(state.steps) < steps:
             state = self.step(state, started)
         return state
 
@@ -190,7 +195,7 @@ class Krylov:
         Solutions that lean on directions near the rounding of U lose what U promised; then those
         directions are cut off further up, and the best of some tries is kept.
         """
-        promised = max((step.value for step in state.steps[-1:]), default=0.0)
+        promised = state.steps[-1].value if state.steps else 0.0
         best, most = (self.sides.matrix[:, :0], 0.0), -1.0
         for cut in (self._cut * factor for factor in _HIGHER):
             basis, error = self._range_within(state, cut)
@@ -242,74 +247,94 @@ class Krylov:
 Saver = Callable[[KrylovState], None]
 
 
-def run(
-    krylov: Krylov,
-    state: KrylovState | None,
-    *,
-    tolerance: float,
-    max_iterations: int,
-    max_seconds: float,
-    save: Saver,
-) -> FoundRange:
-    """Step until little is missing, or little still comes, or iterations or time are up.
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends.
 
-    tolerance: of what is missing to Σ ‖v_i‖², relative to that; and of what is still to come,
-    relative to the value. state: where to go on, None for the beginning. save: gets each state.
+    tolerance: what may be missing to Σ ‖v_i‖², relative to that, or still to come, relative to the
+    value. max_iterations, max_seconds: of all parts of a run that was resumed. memory: bytes that
+    its vectors may take.
+    """
+
+    tolerance: float
+    max_iterations: int
+    max_seconds: float
+    memory: int
+
+    def reason(self, krylov: Krylov, state: KrylovState) -> str:
+        """Why to stop here; empty to go on."""
+        if state.space.frontier.shape[1] == 0:
+            return "invariant"
+        last = state.steps[-1] if state.steps else None
+        if last and last.missing <= self.tolerance * krylov.largest:
+            return "ceiling"
+        if last and still_to_come(state.steps) <= self.tolerance * last.value:
+            return "remainder"
+        if last and last.number >= self.max_iterations:
+            return "iterations"
+        if last and last.seconds >= self.max_seconds:
+            return "time"
+        kept, coming = state.space.dimension, state.space.frontier.shape[1]
+        needed = step_bytes(krylov.operator.num_parameters, kept, coming)
+        return "memory" if needed > self.memory else ""
+
+
+def run(krylov: Krylov, state: KrylovState | None, limits: Limits, save: Saver) -> FoundRange:
+    """Step until little is missing, or little still comes, or a limit is reached.
+
+    state: where to go on, None for the beginning. save: gets each state.
 
     Whenever the run would stop, A X is multiplied out afresh. If less is found than U promised, it
     goes on, unless the last time was no worse.
+    Raises KeyboardInterrupt, with what was reached, when it is interrupted.
     """
-    earlier = state.steps[-1].seconds if state is not None and state.steps else 0.0
-    started = time.monotonic() - earlier
-    if state is None:
-        state = krylov.start(started)
-        save(state)
-    reached = -1.0
-    while True:
-        reason = _reason(krylov, state, tolerance, max_iterations, max_seconds)
-        if reason:
-            basis, error = krylov.verified_range(state)
-            found = FoundRange(
-                basis, error, state.steps, state.weighted, reason, still_to_come(state.steps)
-            )
-            energies = found.lower_energy(krylov.sides.matrix)
-            before = state.steps[-1] if state.steps else None
-            step = krylov.verified_step(energies, before, time.monotonic() - started)
-            state = replace(state, steps=(*state.steps, step))
-            if not _promised_more(reason, step, krylov.largest, tolerance, reached):
-                return replace(found, steps=state.steps)
-            reached = step.value
-        state = krylov.step(state, started)
-        save(state)
+    started = time.monotonic() - (state.steps[-1].seconds if state and state.steps else 0.0)
+    bar = tqdm(desc="Krylov steps", delay=SECONDS_BEFORE_PROGRESS, leave=False, disable=None)
+    try:
+        if state is None:
+            state = krylov.start(started, min(_PILOT, limits.max_iterations))
+            save(state)
+        reached = -1.0
+        while True:
+            reason = limits.reason(krylov, state)
+            if reason:
+                found = _ended(krylov, state, reason, started)
+                state = replace(state, steps=found.steps)
+                if reason != "ceiling" or not _short(found.steps[-1], krylov, limits, reached):
+                    return found
+                reached = found.steps[-1].value
+            state = krylov.step(state, started)
+            save(state)
+            bar.set_postfix_str(f"{100 * state.steps[-1].missing / krylov.largest:.2g}% missing")
+            bar.update()
+    except KeyboardInterrupt:
+        steps = state.steps if state is not None else ()
+        done = f"{steps[-1].number} steps" if steps else "no step"
+        raise KeyboardInterrupt(
+            f"interrupted after {done}; with checkpoint= a run goes on"
+        ) from None
+    finally:
+        bar.close()
 
 
-def _promised_more(
-    reason: str, step: Step, largest: float, tolerance: float, reached: float
-) -> bool:
-    """Whether the float64 value is short of what the run stopped for, and still getting better."""
-    return reason == "ceiling" and step.missing > tolerance * largest and step.value > reached
+def _ended(krylov: Krylov, state: KrylovState, reason: str, started: float) -> FoundRange:
+    """What a state has found, multiplied out in float64."""
+    basis, error = krylov.verified_range(state)
+    energies = lower_energy(basis, error, krylov.sides.matrix)
+    before = state.steps[-1] if state.steps else None
+    step = krylov.verified_step(energies, before, time.monotonic() - started)
+    steps = (*state.steps, step)
+    return FoundRange(basis, error, steps, reason, still_to_come(steps))
 
 
-def _reason(
-    krylov: Krylov,
-    state: KrylovState,
-    tolerance: float,
-    max_iterations: int,
-    max_seconds: float,
-) -> str:
-    """Why to stop here; empty to go on."""
-    if state.space.frontier.shape[1] == 0:
-        return "invariant"
-    if not state.steps:
-        return ""
-    last = state.steps[-1]
-    if last.missing <= tolerance * krylov.largest:
-        return "ceiling"
-    if still_to_come(state.steps) <= tolerance * last.value:
-        return "remainder"
-    if last.number >= max_iterations:
-        return "iterations"
-    return "time" if last.seconds >= max_seconds else ""
+def _short(step: Step, krylov: Krylov, limits: Limits, reached: float) -> bool:
+    """Whether the float64 value is short of what U promised, and still getting better."""
+    return step.missing > limits.tolerance * krylov.largest and step.value > reached
+
+
+def step_bytes(num_parameters: int, kept: int, coming: int) -> int:
+    """What vectors in parameter space take while a step is made: the basis twice, and copies."""
+    return FLOAT64_BYTES * num_parameters * (2 * (kept + coming) + _WORKING * coming)
 
 
 def still_to_come(steps: tuple[Step, ...]) -> float:

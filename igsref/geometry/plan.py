@@ -68,7 +68,8 @@ class Plan:
             self.bytes_available,
             f"the reduced factor of {self.num_rows} rows × {self.num_parameters} parameters",
             f"give memory={self.bytes_needed}, or choose fewer samples, or fewer parameters with "
-            "parameters='…' (a lower bound of the whole network's IGS)",
+            "parameters='…' (a lower bound of the whole network's IGS), or take igsref.igs or "
+            "igsref.matrixfree_igs, which hold less",
         )
 
     def __str__(self) -> str:

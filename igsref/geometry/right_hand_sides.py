@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from igsref.linalg.products import random_signs, seeded
+
 
 @dataclass(frozen=True, eq=False)
 class RightHandSides:
@@ -66,9 +68,7 @@ def right_hand_sides(
     count = min(heaviest, samples)
     order = residuals.square().sum(dim=1).argsort(descending=True, stable=True)
     alone = order[:count]
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(0, 2, (probes, samples), generator=generator, dtype=torch.float64)
-    signs = (2 * drawn - 1).to(residuals)
+    signs = random_signs(seeded(seed), samples, probes).mT.to(residuals).contiguous()
     signs[:, alone] = 0.0
     if count == samples:
         signs = signs[:0]

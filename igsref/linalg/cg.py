@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from igsref.arguments import check_dense, check_number, checked_integer
-from igsref.linalg.lanczos import Product, applied, checked_positive
+from igsref.arguments import check_dense, check_number, checked_integer, checked_positive
+from igsref.linalg.products import Product, applied
 from igsref.linalg.rounding import UNIT
 
 

@@ -1,6 +1,6 @@
-"""Symmetric operators that are known by their products alone: leading eigenpairs, densities.
+"""Leading eigenpairs of a symmetric operator that is known by its products alone.
 
-Both come from a Lanczos decomposition with all vectors kept orthogonal,
+They come from a Lanczos decomposition with all vectors kept orthogonal,
 
     A Q = Q T + W C,   QᵀQ = I,  WᵀQ = 0,                                                    (1)
 
@@ -17,11 +17,10 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from igsref.arguments import check_number, check_tensor, check_type, checked_integer
+from igsref.arguments import check_type, checked_integer, checked_positive
+from igsref.linalg.products import Product, applied, seeded
 from igsref.linalg.rounding import UNIT
 
-Product = Callable[[Float64[Tensor, "m k"]], Float64[Tensor, "m k"]]
-"""V ↦ A V for a block of columns, float64, on their device."""
 State = dict[str, Any]
 
 _ROOM = 32
@@ -114,7 +113,7 @@ def leading_eigenpairs(
     )
     limit = _checked_limit(wanted, max_products)
     generator = seeded(seed)
-    run = _Run(wanted, _Decomposition(wanted.size, wanted.capacity, generator, device))
+    run = _Run(wanted, Decomposition(wanted.size, wanted.capacity, generator, device))
     if state is None:
         run.space.begin(wanted.block)
     else:
@@ -162,7 +161,7 @@ def _checked_limit(wanted: _Wanted, max_products: SupportsIndex | None) -> int:
     return checked_integer("max_products", max_products, least=least)
 
 
-class _Decomposition:
+class Decomposition:
     """The decomposition (1); vectors are rows here, so that each lies in one piece.
 
     rows: Qᵀ in front, room behind. next: Wᵀ. projected: T, (p, p), on the CPU. coupling: what is
@@ -284,7 +283,7 @@ class _Run:
     start. lowest: the smallest Ritz value. done: whether a round has ended with no new pair.
     """
 
-    def __init__(self, wanted: _Wanted, space: _Decomposition) -> None:
+    def __init__(self, wanted: _Wanted, space: Decomposition) -> None:
         self.wanted, self.space = wanted, space
         self.found = torch.zeros(0, dtype=torch.float64)
         self.steps = 0
@@ -418,135 +417,3 @@ class _Run:
         if wanted.order == "magnitude":  # the other end is not beyond −μ
             lowest, share = 0.0, 2 * epsilon
         return (last - share * lowest) / (1 - share) if share < 1 else math.inf
-
-
-@dataclass(frozen=True, eq=False)
-class SpectralDensity:
-    """Gauss quadratures of the spectral measures of some probes, of total weight 1 each.
-
-    nodes, weights: (probes, steps). products: columns that were multiplied.
-    exact: whether the probes are a basis; then the mean over them is the density itself, up to
-        the degree of the quadratures, 2·steps − 1.
-    """
-
-    nodes: Float64[Tensor, "probes steps"]
-    weights: Float64[Tensor, "probes steps"]
-    products: int
-    exact: bool
-
-    def moment(self, degree: SupportsIndex) -> tuple[float, float]:
-        """Tr(A^d)/m, d ≤ 2·steps − 1, and the standard error of the mean over the probes.
-
-        The error is 0 where the probes are a basis and NaN for one random probe.
-
-        Raises ValueError for a degree that the quadratures do not reach.
-        """
-        power, most = checked_integer("degree", degree, least=0), 2 * self.nodes.shape[1] - 1
-        if power > most:
-            raise ValueError(f"degree must be at most 2·steps − 1, {most}; got {power}")
-        each = (self.weights * self.nodes**power).sum(dim=1)
-        error = 0.0 if self.exact else math.nan
-        if len(each) > 1 and not self.exact:
-            error = float(each.std() / math.sqrt(len(each)))
-        return float(each.mean()), error
-
-    def smoothed(
-        self, grid: Float64[Tensor, " points"], width: float
-    ) -> Float64[Tensor, " points"]:
-        """The density convolved with a Gaussian of standard deviation ``width``, on a grid.
-
-        Raises ValueError unless the width is positive.
-        """
-        checked_positive("width", width)
-        out = torch.zeros_like(grid)
-        for nodes, weights in zip(self.nodes, self.weights, strict=True):
-            kernel = torch.exp(-0.5 * ((grid[:, None] - nodes) / width) ** 2)
-            out += kernel @ weights
-        return out / (len(self.nodes) * width * math.sqrt(2 * math.pi))
-
-
-def spectral_density(
-    product: Product,
-    size: SupportsIndex,
-    *,
-    probes: SupportsIndex,
-    steps: SupportsIndex,
-    seed: SupportsIndex = 0,
-    device: torch.device | str = "cpu",
-) -> SpectralDensity:
-    """Stochastic Lanczos quadrature: how the eigenvalues of a symmetric operator are spread.
-
-    For a vector z of random signs, zᵀ f(A) z/m has the mean Tr f(A)/m, and the quadrature of s
-    Lanczos steps from z gives it exactly for polynomials f of degree up to 2s − 1 (Golub &
-    Welsch 1969; Ubaru, Chen, Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos
-    quadrature", SIAM J. Matrix Anal. Appl. 38, 2017). Reorthogonalised in full: s vectors of
-    memory. Where Lanczos breaks down it goes on from a random vector, whose nodes weigh 0.
-
-    product: V ↦ A V, float64, called with single columns (m, 1). size: m.
-    probes: random vectors; with m or more of them the unit vectors are taken instead.
-    steps: nodes of each quadrature, at most m.
-    seed: of the random vectors; the global random states neither enter nor change.
-
-    Raises ValueError for numbers out of range and for a product that gives another shape or
-    numbers that are not finite; TypeError for other types.
-    """
-    m, s = checked_integer("size", size, least=1), checked_integer("steps", steps, least=1)
-    count = min(checked_integer("probes", probes, least=1), m)
-    if s > m:
-        raise ValueError(f"steps must be at most size, {m}; got {s}")
-    generator = seeded(seed)
-    nodes, weights = [], []
-    for probe in range(count):
-        if count == m:
-            start = torch.zeros(m, dtype=torch.float64)
-            start[probe] = 1.0
-        else:
-            start = random_signs(generator, m, 1)[:, 0] / math.sqrt(m)
-        space = _Decomposition(m, s, generator, device)
-        space.next = start.to(space.rows)[None]
-        for _ in range(s):
-            space.expand(product)
-        values, vectors = torch.linalg.eigh(space.projected)
-        nodes.append(values)
-        weights.append(vectors[0].square())
-    return SpectralDensity(torch.stack(nodes), torch.stack(weights), count * s, count == m)
-
-
-def applied(product: Product, columns: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
-    """A V, checked: a tensor of V's shape, dtype and device, all of it finite.
-
-    Raises TypeError for another type or dtype, ValueError otherwise.
-    """
-    image = product(columns)
-    check_tensor("the result of product", image)
-    if image.dtype != torch.float64:
-        raise TypeError(f"product must give float64; got {image.dtype}")
-    if image.shape != columns.shape or image.device != columns.device:
-        raise ValueError(
-            f"product must give the shape and device of its argument, {tuple(columns.shape)} on "
-            f"{columns.device}; got {tuple(image.shape)} on {image.device}"
-        )
-    if not bool(image.isfinite().all()):
-        raise ValueError("product must give finite numbers; got some that are not")
-    return image
-
-
-def random_signs(generator: torch.Generator, size: int, count: int) -> Float64[Tensor, "m k"]:
-    """Columns of random signs, drawn on the CPU: the same on every device."""
-    return 2.0 * torch.randint(2, (size, count), generator=generator).double() - 1.0
-
-
-def seeded(seed: SupportsIndex) -> torch.Generator:
-    """A generator of its own. Raises ValueError for a seed outside [0, 2⁶⁴)."""
-    number = checked_integer("seed", seed, least=0)
-    if number >= 2**64:
-        raise ValueError(f"seed must be below 2**64; got {number}")
-    return torch.Generator().manual_seed(number)
-
-
-def checked_positive(name: str, value: float) -> float:
-    """The number. Raises TypeError for another type, ValueError unless finite and positive."""
-    check_number(name, value)
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be finite and positive; got {value}")
-    return float(value)

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.arguments import checked_integer
-from igsref.linalg.lanczos import Product, applied, random_signs, seeded
+from igsref.linalg.products import Product, applied, random_signs, seeded
 
 _LEAST = 4
 """Products without which there is no standard error: one of a sketch, its image, two probes."""

@@ -6,8 +6,9 @@ from typing import Any, Unpack
 
 import torch.distributed as dist
 
-from igsref.arguments import check_number
+from igsref.arguments import checked_positive
 from igsref.curvature.rank_bound import rank_bound
+from igsref.curvature.sharded import agreed_by_all
 from igsref.geometry.compressed import (
     COLUMNS_PER_ROW,
     compressed_bytes,
@@ -48,17 +49,16 @@ def igs(
     ``reason`` says which and why. The choice is a function of sizes and budget alone, except that 3
     follows where 2 did not show saturation. seed: of the certificate's parameters and of probes.
     model, data, options: as for :func:`igsref.as_problem`. checkpoint, group: a file, and
-    processes that share the samples, for route 3; 1 and 2 are done by each process on its own.
+    processes that share the samples, for route 3; 1 and 2 are done by each process on its own,
+    where all of them have the room and the time.
 
     Raises as these functions do.
     """
+    checked_positive("max_seconds", max_seconds, finite=False)
     problem = as_problem(model, data, **options)
-    check_number("max_seconds", max_seconds)
-    if not max_seconds > 0:
-        raise ValueError(f"max_seconds must be positive; got {max_seconds}")
     planned = plan_of(problem, memory)
     budget = planned.bytes_available
-    if planned.fits and planned.seconds <= max_seconds:
+    if agreed_by_all(planned.fits and planned.seconds <= max_seconds, group):
         reason = f"{planned.route} factor: {readable(planned.bytes_needed)} of {readable(budget)}"
         return replace(exact_igs(problem, memory=memory), reason=reason)
     sizes = (
@@ -66,7 +66,8 @@ def igs(
         f"{readable(planned.bytes_needed)} of {readable(budget)} and about "
         f"{readable_time(planned.seconds)} of {readable_time(max_seconds)}"
     )
-    if _worth_a_certificate(problem, budget, max_seconds, seed):
+    worth = _worth_a_certificate(problem, budget, max_seconds, seed)
+    if agreed_by_all(worth, group):
         certificate = saturation_certificate(problem, seed=seed, memory=memory)
         if certificate.full:
             reason = f"{sizes}; {len(certificate.columns)} parameters show full row rank"
@@ -77,6 +78,7 @@ def igs(
         tolerance=tolerance,
         seed=seed,
         max_seconds=max_seconds,
+        memory=memory,
         checkpoint=checkpoint,
         group=group,
     )

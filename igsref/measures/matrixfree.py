@@ -13,14 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from igsref.arguments import check_number, checked_integer
+from igsref.arguments import checked_integer, checked_positive
 from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
 from igsref.curvature.sharded import ShardedOperator, sharded_operator
 from igsref.enclosure import Enclosure
 from igsref.geometry.checkpoint import Checkpoint, problem_fingerprint
-from igsref.geometry.krylov import FoundRange, Krylov, run
+from igsref.geometry.krylov import FoundRange, Krylov, KrylovState, Limits, run, step_bytes
 from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
 from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
 from igsref.jacobian.rounding import estimate_logit_error
@@ -28,6 +28,7 @@ from igsref.likelihoods.protocol import OutputError
 from igsref.measures.igs import check_ceiling
 from igsref.measures.outputs import ceiling_end_at, lower_end_at, output_error_at
 from igsref.measures.result import Result, problem_fields
+from igsref.memory import check_budget, require_memory
 from igsref.problem import Problem, ProblemOptions, as_problem
 
 METHOD = "krylov"
@@ -45,6 +46,7 @@ def matrixfree_igs(
     dtype: torch.dtype | None = None,
     max_iterations: SupportsIndex = 100,
     max_seconds: float = float("inf"),
+    memory: int | None = None,
     checkpoint: str | Path | None = None,
     group: dist.ProcessGroup | None = None,
     **options: Unpack[ProblemOptions],
@@ -59,7 +61,8 @@ def matrixfree_igs(
     dtype: of derivatives on the way, torch.float32 or torch.float64; results are multiplied out in
         float64. Unless given, float32 where F has more parameters than rows, and else float64:
         directions that float32 cannot tell from rounding are many there.
-    max_iterations, max_seconds: stop there, with what is reached.
+    max_iterations, max_seconds, memory (bytes that the run's vectors may take, what is free unless
+        given): stop there, with what is reached.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
     group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each
@@ -73,48 +76,52 @@ def matrixfree_igs(
         over random signs; of one probe an upper estimate, √2 of what it misses of its ceiling.
     upper: the ceiling; nothing better is known. estimated_gap: estimate of what more steps would
         add to the value. history: every step. reason: why it ended: "ceiling", "remainder",
-        "invariant" (the Krylov space is exhausted), "iterations", "time".
+        "invariant" (the Krylov space is exhausted), "iterations", "time", "memory".
 
     Raises TypeError or ValueError that names the argument; CheckpointError for a checkpoint of
     another problem or settings, and for a damaged one; MemoryError, with the sizes. With a
     group, ValueError where the processes have different problems, or outnumber the inputs.
     """
-    problem = as_problem(model, data, **options)
-    for name, number in (("tolerance", tolerance), ("max_seconds", max_seconds)):
-        check_number(name, number)
-        if not number > 0:
-            raise ValueError(f"{name} must be positive; got {number}")
+    checked_positive("tolerance", tolerance)
+    checked_positive("max_seconds", max_seconds, finite=False)
+    limit = checked_integer("max_iterations", max_iterations, least=1)
     columns = {
         "heaviest": checked_integer("heaviest", heaviest, least=0),
         "probes": checked_integer("probes", probes, least=1),
         "seed": checked_integer("seed", seed, least=0),
     }
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+    problem = as_problem(model, data, **options)
     if dtype is None:
         dtype = torch.float32 if problem.num_rows <= problem.num_parameters else torch.float64
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
-    limit = checked_integer("max_iterations", max_iterations, least=1)
-    residuals = problem.residuals()
+    budget = check_budget(memory, problem.function.device)
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
-    sides = right_hand_sides(residuals, problem.members, problem.pool_size, **columns)
-    settings = {**columns, "dtype": str(dtype)}
-    if group is not None:
-        _check_alike({**problem_fingerprint(problem), **settings}, group)
-    store = None
-    if checkpoint is not None:
-        store = Checkpoint(Path(checkpoint), problem_fingerprint(problem), settings)
-    state = None if store is None else store.load(problem.function.device)
-    krylov = _prepared(problem, sides, dtype, group)
-    writes = store is not None and (group is None or dist.get_rank(group) == 0)
-    found = run(
-        krylov,
-        state,
-        tolerance=tolerance,
-        max_iterations=limit,
-        max_seconds=max_seconds,
-        save=store.save if store is not None and writes else lambda state: None,
-    )
+    sides = right_hand_sides(problem.residuals(), problem.members, problem.pool_size, **columns)
+    store, state = _kept(problem, checkpoint, {**columns, "dtype": str(dtype)}, group)
+    krylov = _prepared(problem, sides, dtype, group, budget)
+    limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-budget))))
+    found = run(krylov, state, limits, store.save if store else lambda state: None)
     return _result(problem, krylov, found)
+
+
+def _kept(
+    problem: Problem,
+    checkpoint: str | Path | None,
+    settings: dict[str, Any],
+    group: dist.ProcessGroup | None,
+) -> tuple[Checkpoint | None, KrylovState | None]:
+    """Where this process writes its checkpoints, if it does, and the state to go on from."""
+    fingerprint = problem_fingerprint(problem) if checkpoint is not None or group else {}
+    store = state = None
+    if checkpoint is not None:
+        store = Checkpoint(Path(checkpoint), fingerprint, settings)
+        state = store.load(problem.function.device)
+    if group is None:
+        return store, state
+    reached = 0 if state is None else len(state.steps)
+    _check_alike({**fingerprint, **settings, "checkpoint": reached}, group)
+    return (store if dist.get_rank(group) == 0 else None), state
 
 
 def _check_alike(mine: dict[str, Any], group: dist.ProcessGroup) -> None:
@@ -135,6 +142,7 @@ def _prepared(
     sides: RightHandSides,
     dtype: torch.dtype,
     group: dist.ProcessGroup | None,
+    budget: int,
 ) -> Krylov:
     """Operators, the right preconditioner, and weights where rows may be fewer than parameters."""
     width = sides.matrix.shape[1]
@@ -144,9 +152,15 @@ def _prepared(
             return factor_operator(problem, dtype=dtype, width=width)
         return sharded_operator(problem, group, dtype=dtype, width=width)
 
+    require_memory(
+        step_bytes(problem.num_parameters, 0, width),
+        budget,
+        f"the first step with {width} right-hand sides and {problem.num_parameters} parameters",
+        "choose fewer heaviest or probes, or fewer parameters with parameters='…'",
+    )
     exact = made(torch.float64)
     operator = exact if dtype == torch.float64 else made(dtype)
-    right = RightPreconditioner(ekfac(problem, dtype=dtype))
+    right = RightPreconditioner(ekfac(problem, dtype=dtype, memory=budget))
     weights = cache(lambda: sample_weights(problem, right, operator.samples))
     wide = problem.num_rows <= problem.num_parameters
     return Krylov(problem, sides, operator, exact, right, weights if wide else None)
@@ -175,7 +189,8 @@ def _result(problem: Problem, krylov: Krylov, found: FoundRange) -> Result:
         rank_upper=bound.value,
         rank_source=bound.source,
         clear_rank=False,
-        rounding_error=found.error * value,
+        # (‖z‖ ± e‖b‖)/(1 ∓ e) squared, ‖z‖ ≤ ‖b‖: four times e of ‖b‖², to first order.
+        rounding_error=4 * found.error * problem.weight * krylov.largest,
         full_batch=_full_batch(problem, float(columns[-1]), outputs, most),
         method=METHOD,
         margin=0.0,

@@ -179,6 +179,8 @@ class Result:
             f"likelihood, method {self.likelihood}, {self._method_text()}",
             f"heaviest samples   {self._heaviest_text()}",
         ]
+        if self.reason:
+            lines.append(f"reason             {self.reason}")
         return "\n".join(lines)
 
     def _saturation_text(self) -> str:
@@ -203,7 +205,7 @@ class Result:
         if not self.history:
             return self.method
         last = self.history[-1]
-        return f"{self.method}: {last.number} steps, {last.products} products, {self.reason}"
+        return f"{self.method}: {last.number} steps, {last.products} products"
 
     def _grade_text(self) -> str:
         """The grade, and what it was given."""

@@ -356,12 +356,12 @@ def test_short_memory_is_no_reason_for_another_way(monkeypatch, way):
 def test_batches_take_a_quarter_of_what_is_free_at_most(monkeypatch):
     problem = operator_of("MLP").problem
     three = 3 * 8 * saved_per_sample(problem) * (1 + 2)
-    monkeypatch.setattr("igsref.curvature.operators.available_memory", lambda _: 4 * three)
+    monkeypatch.setattr("igsref.curvature.batches.available_memory", lambda _: 4 * three)
     assert factor_operator(problem, width=2).batch == 3
     assert factor_operator(problem, width=2, dtype=torch.float32).batch == 6
     assert factor_operator(problem, width=1).batch == 4
     assert factor_operator(problem, width=2, samples=torch.arange(2)).batch == 2
-    monkeypatch.setattr("igsref.curvature.operators.available_memory", lambda _: 0)
+    monkeypatch.setattr("igsref.curvature.batches.available_memory", lambda _: 0)
     assert factor_operator(problem).batch == 1
 
 

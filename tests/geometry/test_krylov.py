@@ -11,16 +11,18 @@ from igsref.curvature.operators import factor_operator
 from igsref.geometry.krylov import (
     FoundRange,
     Krylov,
+    Limits,
     Step,
     lower_energy,
     run,
+    step_bytes,
     still_to_come,
 )
 from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
 from igsref.geometry.right_hand_sides import right_hand_sides
 from tests.measures.test_matrixfree import labelled, perceptron
 
-LIMITS = {"tolerance": 1e-6, "max_iterations": 30, "max_seconds": 100.0}
+LIMITS = Limits(tolerance=1e-6, max_iterations=30, max_seconds=100.0, memory=2**30)
 
 
 def prepared(problem, *, heaviest, weighted=True, dtype=torch.float64):
@@ -53,7 +55,7 @@ def saved(states):
 def test_found_directions_lie_in_the_range(dtype, weighted):
     problem = igsref.as_problem(perceptron(1, 3, 6, 3), labelled(1, 14, (3,), 3))
     krylov = prepared(problem, heaviest=3, weighted=weighted, dtype=dtype)
-    found = run(krylov, None, **LIMITS, save=saved([]))
+    found = run(krylov, None, LIMITS, save=saved([]))
     P, Q = projector(problem), found.basis
     # Q is off the range by the estimate, and the projector by what its smallest direction allows.
     assert float((Q - P @ Q).norm()) <= found.error + 1e-9
@@ -72,7 +74,7 @@ def test_rows_that_look_alike_make_no_direction_out_of_rounding():
     noisy = problem.logits + 1e-15 * torch.randn(problem.logits.shape, dtype=torch.float64)
     problem = replace(problem, logits=noisy)
     krylov = prepared(problem, heaviest=20)
-    found = run(krylov, None, **LIMITS, save=saved([]))
+    found = run(krylov, None, LIMITS, save=saved([]))
     assert found.basis.shape[1] == 1
     energy = found.lower_block_energy(problem.residuals(), problem.members)
     assert float(energy.sum()) <= igsref.exact_igs(problem).value * (1 + 1e-9)
@@ -93,7 +95,7 @@ def test_an_error_takes_off_what_it_may_have_added():
 
 
 def test_an_empty_basis_holds_nothing():
-    found = FoundRange(torch.zeros(6, 0, dtype=torch.float64), 0.0, (), False, "time", 0.0)
+    found = FoundRange(torch.zeros(6, 0, dtype=torch.float64), 0.0, (), "time", 0.0)
     blocks = torch.ones(3, 2, dtype=torch.float64)
     assert found.lower_block_energy(blocks, torch.arange(3)).tolist() == [0.0, 0.0, 0.0]
 
@@ -103,6 +105,7 @@ def test_an_empty_basis_holds_nothing():
     [
         ({"max_iterations": 2}, "iterations"),
         ({"max_seconds": 1e-9}, "time"),
+        ({"memory": step_bytes(27, 0, 2)}, "memory"),
         ({"tolerance": 0.9}, "ceiling"),
         ({}, "invariant"),
     ],
@@ -110,7 +113,7 @@ def test_an_empty_basis_holds_nothing():
 def test_why_a_run_ends(limits, reason):
     problem = igsref.as_problem(perceptron(1, 2, 3, 3), labelled(1, 30, (2,), 3))
     krylov = prepared(problem, heaviest=0 if limits else 30, weighted=False)
-    found = run(krylov, None, **{**LIMITS, "tolerance": 1e-300, **limits}, save=saved([]))
+    found = run(krylov, None, replace(LIMITS, **{"tolerance": 1e-300, **limits}), save=saved([]))
     assert found.reason == reason
     assert found.steps[-1].verified
 
@@ -131,10 +134,10 @@ def test_a_run_goes_on_from_any_state_to_the_same_end():
     problem = igsref.as_problem(perceptron(2, 3, 12, 12, 3), labelled(2, 12, (3,), 3))
     states = []
     krylov = prepared(problem, heaviest=0)
-    whole = run(krylov, None, **LIMITS, save=saved(states))
+    whole = run(krylov, None, LIMITS, save=saved(states))
     assert len(states) >= 3
     for state in (states[0], states[len(states) // 2]):
-        again = run(krylov, state, **LIMITS, save=saved([]))
+        again = run(krylov, state, LIMITS, save=saved([]))
         assert again.basis.equal(whole.basis)
         assert [s.value for s in again.steps] == [s.value for s in whole.steps]
 
@@ -143,6 +146,6 @@ def test_the_pilot_takes_the_better_of_two(monkeypatch):
     problem = igsref.as_problem(perceptron(2, 3, 12, 12, 3), labelled(2, 12, (3,), 3))
     krylov = prepared(problem, heaviest=0)
     state = krylov.start(0.0)
-    others = [krylov._tried(weights, 0.0) for weights in (None, krylov.weights())]
+    others = [krylov._tried(weights, 0.0, 3) for weights in (None, krylov.weights())]
     assert state.steps[-1].missing == min(other.steps[-1].missing for other in others)
     assert others[0].steps[-1].missing != others[1].steps[-1].missing

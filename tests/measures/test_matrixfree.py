@@ -164,13 +164,14 @@ def test_json_round_trip_and_text():
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"tolerance": 0.0}, "tolerance must be positive; got 0"),
-        ({"tolerance": float("nan")}, "tolerance must be positive; got nan"),
+        ({"tolerance": 0.0}, "tolerance must be finite and positive; got 0"),
+        ({"tolerance": float("nan")}, "tolerance must be finite and positive; got nan"),
         ({"max_seconds": -1.0}, "max_seconds must be positive"),
         ({"heaviest": -1}, "heaviest must be at least 0"),
         ({"probes": 0}, "probes must be at least 1"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
         ({"dtype": torch.float16}, r"dtype must be torch\.float32 or torch\.float64"),
+        ({"memory": 0}, "memory, in bytes, must be at least 1"),
         ({"checkpoint": "/no/such/folder/run"}, "must name a file in a folder"),
     ],
 )
@@ -182,6 +183,39 @@ def test_bad_settings_are_named(settings, words):
 
 KILLED = (perceptron(0, 3, 20, 20, 4), labelled(0, 30, (3,), 4))
 SETTINGS = {"tolerance": 1e-5, "heaviest": 0}
+
+
+def test_what_does_not_fit_is_refused_before_any_derivative(monkeypatch):
+    model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
+    monkeypatch.setattr("igsref.measures.matrixfree.ekfac", lambda *_, **__: pytest.fail("ran"))
+    with pytest.raises(MemoryError, match=r"11 right-hand sides and 67 parameters needs 46\.1 KiB"):
+        matrixfree_igs(model, data, memory=10_000)
+
+
+def test_what_does_not_fit_any_longer_ends_the_run():
+    model, data = perceptron(0, 3, 20, 20, 4), labelled(0, 30, (3,), 4)
+    whole = matrixfree_igs(model, data, tolerance=1e-5, heaviest=0)
+    part = matrixfree_igs(model, data, tolerance=1e-5, heaviest=0, memory=200_000)
+    assert part.reason == "memory"
+    assert 3 <= part.history[-1].number < whole.history[-1].number
+    assert part.value < whole.value
+
+
+def test_an_interrupted_run_says_how_far_it_came(monkeypatch):
+    model, data = perceptron(0, 3, 20, 20, 4), labelled(0, 30, (3,), 4)
+    steps = iter(range(8))  # of which six are the pilot, with weights and without
+    true = krylov.extended
+
+    def interrupted(*arguments):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return true(*arguments)
+
+    monkeypatch.setattr(krylov, "extended", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 5 steps"):
+        matrixfree_igs(model, data, tolerance=1e-9, heaviest=0, dtype=torch.float64)
+
+
 RUN = """
 import sys, time
 import torch

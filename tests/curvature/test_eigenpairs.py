@@ -1,10 +1,9 @@
-"""Leading eigenpairs of F and H, and the truncated IGS, beside dense ones."""
+"""Leading eigenpairs of F and H beside those of the dense matrices."""
 
 import pytest
 import torch
 
 import igsref
-from igsref.transforms.symmetries.node_scaling import draw_node_scaling
 from tests.measures.test_matrixfree import convolutional, labelled, perceptron
 
 MLP = (perceptron(0, 4, 8, 8, 3), labelled(0, 25, (4,), 3))
@@ -30,29 +29,6 @@ def test_a_pool_is_what_f_is_a_mean_over():
     dense = igsref.fisher(*MLP, fisher_data=pool)
     values = torch.linalg.eigvalsh(dense).flip(0)[:3]
     torch.testing.assert_close(found.eigenvalues, values, rtol=1e-7, atol=0)
-
-
-def test_truncation_grows_to_the_igs_and_is_not_it():
-    model, data = CNN
-    exact = igsref.exact_igs(model, data)
-    values = []
-    for k in (1, 6, exact.rank):
-        with pytest.warns(igsref.TruncationWarning, match="is not the IGS"):
-            found = igsref.truncated_igs(model, data, k=k, tolerance=1e-12)
-        values.append(found.value)
-        assert len(found.terms) == k
-        assert found.share == pytest.approx(found.value / exact.ceiling)
-    assert values[0] < values[1] < values[2]
-    # The last eigenvalues, 1e-4 of the first, are known to 1e-12 of it.
-    assert values[2] == pytest.approx(exact.value, rel=1e-6)
-
-
-def test_truncation_moves_under_a_node_scaling():
-    model, data = MLP
-    scaled = draw_node_scaling(model, torch.Generator().manual_seed(0), 1.0)
-    with pytest.warns(igsref.TruncationWarning):
-        before, after = (igsref.truncated_igs(m, data, k=4).value for m in (model, scaled))
-    assert abs(after / before - 1) > 1e-3
 
 
 @pytest.mark.parametrize(
