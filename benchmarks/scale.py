@@ -40,7 +40,12 @@ from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import factor_operator
 from igsref.geometry.compressed import saturation_certificate
 from igsref.geometry.krylov import Krylov, Limits, run
-from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
+from igsref.geometry.preconditioner import (
+    EkfacPreconditioner,
+    NoPreconditioner,
+    RightPreconditioner,
+    sample_weights,
+)
 from igsref.geometry.right_hand_sides import right_hand_sides
 from igsref.memory import available_memory
 
@@ -83,8 +88,9 @@ def krylov_shares(
     """One probe by block Golub–Kahan; shares as float64 has them in the end, before that by U."""
     with processor_time() as seconds:
         operator, exact = factor_operator(problem, dtype=torch.float32), factor_operator(problem)
-        approximation = ekfac(problem, dtype=torch.float32) if preconditioned else None
-        right = RightPreconditioner(approximation)
+        right: RightPreconditioner = NoPreconditioner()
+        if preconditioned:
+            right = EkfacPreconditioner(ekfac(problem, dtype=torch.float32))
         sides = right_hand_sides(
             problem.residuals(), problem.members, problem.pool_size, heaviest=0, probes=1, seed=0
         )

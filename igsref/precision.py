@@ -1,7 +1,8 @@
-"""Casts inside a model that lose float64's digits, found by watching one forward pass."""
+"""Digits that get lost: casts inside a model, found by watching a pass, and short float32."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from traceback import walk_stack
 from typing import Any
 
@@ -37,6 +38,29 @@ class RefuseLowerPrecision(TorchDispatchMode):
                     _check_result(func, given, tensor)
                     self._followed[id(tensor)] = tensor
         return result
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products of float32 in float32 on every device, whatever the caller chose for his own.
+
+    TF32 has 10 bits of mantissa: too few for an adjoint, and enough to look like one. cuDNN's sums
+    come in the same order every time.
+    """
+    backends = torch.backends
+    short = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    short += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    chosen = [backend.fp32_precision for backend in short]
+    deterministic = backends.cudnn.deterministic
+    try:
+        for backend in short:
+            backend.fp32_precision = "ieee"
+        backends.cudnn.deterministic = True
+        yield
+    finally:
+        for backend, precision in zip(short, chosen, strict=True):
+            backend.fp32_precision = precision
+        backends.cudnn.deterministic = deterministic
 
 
 def _is_factory(func: Callable[..., Any]) -> bool:

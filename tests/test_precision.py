@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from igsref.precision import RefuseLowerPrecision
+from igsref import as_problem
+from igsref.curvature.hessian_operator import hessian_operator
+from igsref.curvature.kfac import ekfac
+from igsref.curvature.operators import factor_operator
+from igsref.precision import RefuseLowerPrecision, full_float32
 
 X = torch.linspace(0, 1, 6, dtype=torch.float64).view(2, 3)
 
@@ -48,3 +52,39 @@ KEPT = {
 def test_constants_may_have_any_type(kept):
     with RefuseLowerPrecision([X]):
         assert kept(X).dtype == torch.float64
+
+
+@pytest.fixture
+def backends():
+    """Those with a float32 that may be shorter, set as a user may set them, and put back."""
+    found = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul]
+    before = [backend.fp32_precision for backend in found]
+    for backend in found:
+        backend.fp32_precision = "tf32"
+    yield found
+    for backend, precision in zip(found, before, strict=True):
+        backend.fp32_precision = precision
+
+
+def test_float32_is_float32_for_as_long_as_it_is_asked_for(backends):
+    with pytest.raises(KeyError), full_float32():
+        assert [backend.fp32_precision for backend in backends] == ["ieee"] * 3
+        assert torch.backends.cudnn.deterministic
+        raise KeyError
+    assert [backend.fp32_precision for backend in backends] == ["tf32"] * 3
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_products_and_preconditioners_are_made_of_full_float32(backends):
+    seen = set()
+
+    class Watching(nn.Linear):
+        def forward(self, x):
+            seen.update(backend.fp32_precision for backend in backends if x.dtype == torch.float32)
+            return super().forward(x)
+
+    problem = as_problem(Watching(3, 3), (X, torch.tensor([0, 2])))
+    factor_operator(problem, dtype=torch.float32)
+    hessian_operator(problem, dtype=torch.float32).product(torch.ones(12, 1).double())
+    ekfac(problem, dtype=torch.float32)
+    assert seen == {"ieee"}

@@ -14,6 +14,7 @@ from igsref.curvature.batches import batch_logits, batch_size, function_in
 from igsref.curvature.hessian import second_derivative_rules
 from igsref.flat import flatten, unflatten
 from igsref.model import LogitFunction
+from igsref.precision import full_float32
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
@@ -32,7 +33,7 @@ class HessianOperator:
     def product(self, vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:
         """H V."""
         out = torch.zeros_like(vectors)
-        with preserved_random_state(), second_derivative_rules():
+        with preserved_random_state(), full_float32(), second_derivative_rules():
             for start in range(0, self.problem.num_samples, self.batch):
                 out += self._part(slice(start, start + self.batch), vectors)
         return out / self.problem.num_samples

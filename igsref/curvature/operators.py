@@ -29,6 +29,7 @@ from igsref.jacobian.fallback import is_out_of_memory
 from igsref.jacobian.rows import level_of_caller
 from igsref.linalg.equilibrate import power_of_two_scale
 from igsref.model import LogitFunction
+from igsref.precision import full_float32
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
@@ -341,13 +342,10 @@ def _derivative_rules() -> Iterator[None]:
 
     Global random states come back as they were.
     """
-    exact = torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False
-    )
     fused = torch.backends.mha.get_fastpath_enabled()
     with (
         preserved_random_state(),
-        exact,
+        full_float32(),
         sdpa_kernel(SDPBackend.MATH),
         warnings.catch_warnings(),
     ):

@@ -29,6 +29,13 @@ _TALL = 11
 _ROW_COPIES = 8
 _TALL_SQUARES = 16
 """Matrices of m × m numbers that a streamed tall problem holds, beside copies of its block."""
+SKETCH_HEIGHT = 2
+"""Rows of a tall problem's sketch, in multiples of m."""
+_SKETCH_SQUARES = 9
+"""Matrices of m × m numbers that a sketch of 2m rows and its damped QR hold."""
+_SKETCH_STEPS = 25
+_SKETCH_COLUMNS = 12
+"""Steps of a Krylov run behind it, and its right-hand sides unless others are asked for."""
 _NARROWEST = 4
 """A block has at least n/4 columns: less would take most of its time for the triangle."""
 
@@ -43,6 +50,8 @@ class Plan:
     bytes_needed: peak of the route, predicted (benchmarks/streamed.py saw 0.7 to 1.4 of it).
     bytes_available: the budget.
     seconds: a guess of the order of magnitude, on two idle cores.
+    sketched_bytes, sketched_seconds: the same of ``matrixfree_igs`` by a sketch of 2m rows, whose
+    value is an estimate; None for wide problems, where nothing is gained by it.
     """
 
     num_samples: int
@@ -55,6 +64,8 @@ class Plan:
     bytes_needed: int
     bytes_available: int
     seconds: float
+    sketched_bytes: int | None
+    sketched_seconds: float | None
 
     @property
     def fits(self) -> bool:
@@ -74,11 +85,17 @@ class Plan:
 
     def __str__(self) -> str:
         verdict = "fits in" if self.fits else "does NOT fit in"
+        sketched = ""
+        if self.sketched_bytes is not None and self.sketched_seconds is not None:
+            sketched = (
+                f"; sketched, an estimate: {readable(self.sketched_bytes)}, "
+                f"about {readable_time(self.sketched_seconds)}"
+            )
         return (
             f"{self.route}: reduced factor {self.num_rows} × {self.num_parameters} "
             f"(N = {self.num_samples}, C = {self.num_classes}), "
             f"{readable(self.bytes_needed)} {verdict} {readable(self.bytes_available)}, "
-            f"about {readable_time(self.seconds)}"
+            f"about {readable_time(self.seconds)}{sketched}"
         )
 
 
@@ -117,6 +134,8 @@ def plan_of(problem: Problem, memory: int | None) -> Plan:
         needed,
         budget,
         _seconds(problem, route, at_once),
+        sketched_bytes(m) if n > m else None,
+        sketched_seconds(problem) if n > m else None,
     )
 
 
@@ -146,6 +165,21 @@ def tall_bytes(columns: int, height: int) -> int:
     """Peak of a streamed tall problem whose rows come ``height`` at a time."""
     square = _TALL_SQUARES * columns**2
     return FLOAT64_BYTES * (_ROW_COPIES * columns * height + square) + _CHUNK
+
+
+def sketched_bytes(columns: int) -> int:
+    """Peak of a sketch of 2m rows and its triangle, beside a block of rows."""
+    return FLOAT64_BYTES * _SKETCH_SQUARES * columns**2 + _CHUNK
+
+
+def sketched_seconds(problem: Problem) -> float:
+    """Of one pass over the rows, a QR of 3m × m numbers, and steps with a dozen vectors each.
+
+    A step takes a vector forwards and back through each sample, as long as a row of it or less.
+    """
+    n, m = problem.num_rows, problem.num_parameters
+    products = n + 2 * _SKETCH_STEPS * _SKETCH_COLUMNS * problem.pool_size
+    return 0.02 + products * m / _ROW_ENTRIES + 6 * m**3 / _FLOPS
 
 
 def wide_bytes(rows: int, width: int) -> int:

@@ -8,7 +8,7 @@ as far as T is well conditioned, the triangle of that, until it is near enough t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from igsref.curvature.factor import differences, scaled_root
 from igsref.curvature.rank_bound import rank_bound
-from igsref.data import Samples
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Certificate, Geometry
+from igsref.geometry.part import unlabelled_part
 from igsref.geometry.verify import (
     estimated_certificate,
     is_verifiable,
@@ -111,7 +111,7 @@ class _Source:
     def blocks(self) -> Iterator[tuple[Problem, Tensor, Tensor]]:
         """Samples as a problem of their own, their contrast and rows of D."""
         for start in range(0, self.problem.pool_size, self.samples_at_once):
-            part = _part(self.problem, slice(start, start + self.samples_at_once))
+            part = unlabelled_part(self.problem, slice(start, start + self.samples_at_once))
             contrast = part.likelihood.contrast(part.logits)
             yield part, contrast, jacobian_rows(part, contrast)
 
@@ -141,7 +141,7 @@ class _Source:
         """What rows are known to, from samples spread over all blocks."""
         size = self.problem.pool_size
         spread = torch.linspace(0, size - 1, min(size, _FEWEST)).long().unique()
-        part = _part(self.problem, spread.to(self.problem.logits.device))
+        part = unlabelled_part(self.problem, spread.to(self.problem.logits.device))
         contrast = part.likelihood.contrast(part.logits)
         return estimate_rounding(part, contrast, jacobian_rows(part, contrast)).relative
 
@@ -165,18 +165,6 @@ class _Source:
                 norms.append(block.norm(dim=1))
         assert triangle is not None
         return triangle.mT, torch.cat(scales), torch.cat(norms)
-
-
-def _part(problem: Problem, chosen: slice | Tensor) -> Problem:
-    """Some inputs of the pool as a problem without labels."""
-    args, kwargs = problem.samples.inputs(chosen)
-    return replace(
-        problem,
-        samples=Samples(args, kwargs, problem.samples.labels[:0]),
-        logits=problem.logits[chosen],
-        targets=problem.targets[:0],
-        members=problem.members[:0],
-    )
 
 
 @dataclass(frozen=True, eq=False)

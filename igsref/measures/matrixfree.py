@@ -7,7 +7,7 @@ over random signs. Nothing but the ceiling is known from above.
 
 from functools import cache
 from pathlib import Path
-from typing import Any, SupportsIndex, Unpack
+from typing import Any, Literal, SupportsIndex, Unpack, get_args
 
 import torch
 import torch.distributed as dist
@@ -21,8 +21,15 @@ from igsref.curvature.sharded import ShardedOperator, sharded_operator
 from igsref.enclosure import Enclosure
 from igsref.geometry.checkpoint import Checkpoint, problem_fingerprint
 from igsref.geometry.krylov import FoundRange, Krylov, KrylovState, Limits, run, step_bytes
-from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
+from igsref.geometry.plan import sketched_bytes
+from igsref.geometry.preconditioner import (
+    EkfacPreconditioner,
+    NoPreconditioner,
+    RightPreconditioner,
+    sample_weights,
+)
 from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
+from igsref.geometry.sketched import sketched_preconditioner
 from igsref.jacobian.rounding import estimate_logit_error
 from igsref.likelihoods.protocol import OutputError
 from igsref.measures.igs import check_ceiling
@@ -33,6 +40,7 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 
 METHOD = "krylov"
 """``Result.method`` of :func:`matrixfree_igs`."""
+Preconditioner = Literal["ekfac", "sketch", "none"]
 
 
 def matrixfree_igs(
@@ -44,6 +52,7 @@ def matrixfree_igs(
     probes: SupportsIndex = 1,
     seed: SupportsIndex = 0,
     dtype: torch.dtype | None = None,
+    preconditioner: str | None = None,
     max_iterations: SupportsIndex = 100,
     max_seconds: float = float("inf"),
     memory: int | None = None,
@@ -61,6 +70,10 @@ def matrixfree_igs(
     dtype: of derivatives on the way, torch.float32 or torch.float64; results are multiplied out in
         float64. Unless given, float32 where F has more parameters than rows, and else float64:
         directions that float32 cannot tell from rounding are many there.
+    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, m² numbers and a
+        QR of 3m × m; "none". Unless given, the sketch where F has fewer parameters than rows and
+        it fits ``memory``, and else EKFAC. No bound depends on it. Which one, and where the
+        sketch's triangle is cut, is said in the result's ``preconditioner``.
     max_iterations, max_seconds, memory (bytes that the run's vectors may take, what is free unless
         given): stop there, with what is reached.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
@@ -92,14 +105,21 @@ def matrixfree_igs(
     }
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+    if preconditioner not in (None, *get_args(Preconditioner)):
+        names = ", ".join(get_args(Preconditioner))
+        raise ValueError(f"preconditioner must be one of {names}; got {preconditioner!r}")
     problem = as_problem(model, data, **options)
     if dtype is None:
         dtype = torch.float32 if problem.num_rows <= problem.num_parameters else torch.float64
     budget = check_budget(memory, problem.function.device)
+    kind = preconditioner or _preconditioner(problem, budget)
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
     sides = right_hand_sides(problem.residuals(), problem.members, problem.pool_size, **columns)
-    store, state = _kept(problem, checkpoint, {**columns, "dtype": str(dtype)}, group)
-    krylov = _prepared(problem, sides, dtype, group, budget)
+    settings = {**columns, "dtype": str(dtype), "preconditioner": kind}
+    store, state = _kept(problem, checkpoint, settings, group)
+    _require_a_step(problem, sides, budget)
+    right = _right(problem, kind, dtype, columns["seed"], budget)
+    krylov = _prepared(problem, sides, dtype, right, group)
     limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-budget))))
     found = run(krylov, state, limits, store.save if store else lambda state: None)
     return _result(problem, krylov, found)
@@ -137,14 +157,40 @@ def _check_alike(mine: dict[str, Any], group: dist.ProcessGroup) -> None:
             )
 
 
+def _require_a_step(problem: Problem, sides: RightHandSides, budget: int) -> None:
+    width = sides.matrix.shape[1]
+    require_memory(
+        step_bytes(problem.num_parameters, 0, width),
+        budget,
+        f"the first step with {width} right-hand sides and {problem.num_parameters} parameters",
+        "choose fewer heaviest or probes, or fewer parameters with parameters='…'",
+    )
+
+
+def _preconditioner(problem: Problem, budget: int) -> Preconditioner:
+    """The sketch for tall problems where it fits; a function of sizes and budget."""
+    m = problem.num_parameters
+    return "sketch" if problem.num_rows > m and sketched_bytes(m) <= budget else "ekfac"
+
+
+def _right(
+    problem: Problem, kind: Preconditioner, dtype: torch.dtype, seed: int, budget: int
+) -> RightPreconditioner:
+    if kind == "sketch":
+        return sketched_preconditioner(problem, seed, budget)
+    if kind == "none":
+        return NoPreconditioner()
+    return EkfacPreconditioner(ekfac(problem, dtype=dtype, memory=budget))
+
+
 def _prepared(
     problem: Problem,
     sides: RightHandSides,
     dtype: torch.dtype,
+    right: RightPreconditioner,
     group: dist.ProcessGroup | None,
-    budget: int,
 ) -> Krylov:
-    """Operators, the right preconditioner, and weights where rows may be fewer than parameters."""
+    """Operators, and weights where rows may be fewer than parameters."""
     width = sides.matrix.shape[1]
 
     def made(dtype: torch.dtype) -> FactorOperator | ShardedOperator:
@@ -152,15 +198,8 @@ def _prepared(
             return factor_operator(problem, dtype=dtype, width=width)
         return sharded_operator(problem, group, dtype=dtype, width=width)
 
-    require_memory(
-        step_bytes(problem.num_parameters, 0, width),
-        budget,
-        f"the first step with {width} right-hand sides and {problem.num_parameters} parameters",
-        "choose fewer heaviest or probes, or fewer parameters with parameters='…'",
-    )
     exact = made(torch.float64)
     operator = exact if dtype == torch.float64 else made(dtype)
-    right = RightPreconditioner(ekfac(problem, dtype=dtype, memory=budget))
     weights = cache(lambda: sample_weights(problem, right, operator.samples))
     wide = problem.num_rows <= problem.num_parameters
     return Krylov(problem, sides, operator, exact, right, weights if wide else None)
@@ -199,6 +238,7 @@ def _result(problem: Problem, krylov: Krylov, found: FoundRange) -> Result:
         standard_error=problem.weight * _standard_error(krylov.sides, columns),
         estimated_gap=problem.weight * found.still_to_come,
         reason=found.reason,
+        preconditioner=str(krylov.right),
         history=found.steps,
         **problem_fields(problem),
     )

@@ -56,7 +56,8 @@ class Result:
     margin: σ_min over the error bound in the certificate of full rank. method: how it was computed.
     standard_error: of a value that rests on random signs, over these; 0 where none were drawn.
     estimated_gap: what an iteration that was stopped might still have added, an estimate. reason:
-        why it ended, or why this method was chosen. history: the steps of an iteration.
+        why it ended, or why this method was chosen. preconditioner: of an iteration, and where it
+        was cut. history: the steps of an iteration.
     """
 
     lower: float
@@ -87,6 +88,7 @@ class Result:
     standard_error: float = 0.0
     estimated_gap: float = 0.0
     reason: str = ""
+    preconditioner: str = ""
     history: tuple[Step, ...] = ()
 
     def __float__(self) -> float:
@@ -179,6 +181,8 @@ class Result:
             f"likelihood, method {self.likelihood}, {self._method_text()}",
             f"heaviest samples   {self._heaviest_text()}",
         ]
+        if self.preconditioner:
+            lines.append(f"preconditioner     {self.preconditioner}")
         if self.reason:
             lines.append(f"reason             {self.reason}")
         return "\n".join(lines)

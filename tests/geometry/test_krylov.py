@@ -18,7 +18,7 @@ from igsref.geometry.krylov import (
     step_bytes,
     still_to_come,
 )
-from igsref.geometry.preconditioner import RightPreconditioner, sample_weights
+from igsref.geometry.preconditioner import NoPreconditioner, sample_weights
 from igsref.geometry.right_hand_sides import right_hand_sides
 from tests.measures.test_matrixfree import labelled, perceptron
 
@@ -35,7 +35,7 @@ def prepared(problem, *, heaviest, weighted=True, dtype=torch.float64):
         seed=0,
     )
     exact, operator = factor_operator(problem), factor_operator(problem, dtype=dtype)
-    right = RightPreconditioner(None)
+    right = NoPreconditioner()
     weights = (lambda: sample_weights(problem, right)) if weighted else None
     return Krylov(problem, sides, operator, exact, right, weights)
 

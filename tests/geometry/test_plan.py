@@ -38,6 +38,17 @@ def test_plan_runs_no_derivative(monkeypatch):
     igsref.plan(model, (x, y))
 
 
+def test_a_tall_problem_may_be_sketched_and_a_wide_one_not():
+    model, x, y = architecture("MLP with relu", 0, 200)
+    tall, wide = igsref.plan(model, (x, y)), igsref.plan(model, (x[:6], y[:6]))
+    assert (wide.sketched_bytes, wide.sketched_seconds) == (None, None)
+    assert "sketched" not in str(wide)
+    assert tall.num_rows > tall.num_parameters
+    assert tall.sketched_bytes > 8 * (2 + 1) * tall.num_parameters**2
+    assert tall.sketched_seconds > 0
+    assert "sketched, an estimate" in str(tall)
+
+
 @pytest.mark.parametrize("memory", [0, -5])
 def test_budget_that_is_not_positive_is_refused(memory):
     model, x, y = architecture("MLP with relu", 0, 6)

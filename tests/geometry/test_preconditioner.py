@@ -7,7 +7,13 @@ from torch import nn
 from igsref import as_problem
 from igsref.curvature.factor import reduced_factor
 from igsref.curvature.kfac import ekfac
-from igsref.geometry.preconditioner import DAMPING, RightPreconditioner, _inverse, sample_weights
+from igsref.geometry.preconditioner import (
+    DAMPING,
+    EkfacPreconditioner,
+    NoPreconditioner,
+    _inverse,
+    sample_weights,
+)
 from tests.closeness import EPS, assert_within
 from tests.strategies import architecture, classes, gaussian, mlp
 
@@ -23,11 +29,11 @@ def normalised():
 
 
 def rooted(problem, damping=DAMPING):
-    return RightPreconditioner(ekfac(problem), damping)
+    return EkfacPreconditioner(ekfac(problem), damping)
 
 
 def dense_root(right, size):
-    return right.root(torch.eye(size).double())
+    return right.apply(torch.eye(size).double())
 
 
 @pytest.mark.parametrize("damping", [1e-7, 1e-3, 1.0])
@@ -49,7 +55,7 @@ def test_the_root_is_symmetric_and_positive_and_its_square_the_damped_inverse(pr
     inverse = torch.linalg.inv(damped)
     assert_within(t @ t, inverse, 16 * m * EPS * condition * float(inverse.abs().max()))
     x = gaussian(4, m, 2)
-    assert_within(right.root(x), t @ x, rounding * x.abs().sum(dim=0).expand(m, 2))
+    assert_within(right.apply(x), t @ x, rounding * x.abs().sum(dim=0).expand(m, 2))
 
 
 def test_each_block_is_damped_by_its_own_largest_scaling():
@@ -69,7 +75,7 @@ def test_each_block_is_damped_by_its_own_largest_scaling():
 
 def test_without_ekfac_the_root_is_the_identity():
     x = gaussian(0, 6, 2)
-    assert torch.equal(RightPreconditioner(None).root(x), x)
+    assert torch.equal(NoPreconditioner().apply(x), x)
 
 
 @pytest.mark.parametrize("name", ["categorical", "bernoulli", "gaussian", "pool", "no root"])
@@ -80,7 +86,7 @@ def test_weights_are_pseudo_inverses_of_each_samples_own_block(name, monkeypatch
         problem = as_problem(model, (gaussian(1, 5, 3), labels[name]), likelihood=name)
     else:
         problem = small(fisher_data=gaussian(3, 4, 3)) if name == "pool" else small()
-    right = RightPreconditioner(None) if name == "no root" else rooted(problem, 1e-3)
+    right = NoPreconditioner() if name == "no root" else rooted(problem, 1e-3)
     height, m = problem.rows_per_sample, problem.num_parameters
     monkeypatch.setattr("igsref.geometry.preconditioner.chunk_size", lambda _: 2)
     weights = sample_weights(problem, right)

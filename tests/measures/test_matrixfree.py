@@ -111,6 +111,66 @@ def test_what_rounding_took_off_is_no_more_than_is_said():
     assert 0 < exact.value - found.value <= found.rounding_error + exact.rounding_error
 
 
+@pytest.mark.parametrize("preconditioner", ["ekfac", "sketch", "none"])
+@pytest.mark.parametrize("widths, samples", [WIDE[0], TALL[0]])
+def test_no_preconditioner_changes_what_is_found(widths, samples, preconditioner):
+    model = perceptron(6, *widths)
+    data = labelled(6, samples, widths[:1], widths[-1])
+    exact = measured(model, data)
+    settings = {"heaviest": samples, "tolerance": 1e-9, "dtype": torch.float64}
+    found = matrixfree_igs(model, data, preconditioner=preconditioner, **settings)
+    assert found.value == pytest.approx(exact.value, rel=1e-6)
+    assert found.preconditioner.lower().startswith(preconditioner)
+
+
+def test_tall_problems_are_sketched_where_that_fits():
+    model, data = perceptron(0, 4, 5, 3), labelled(0, 60, (4,), 3)
+    found = matrixfree_igs(model, data, tolerance=1e-3)
+    assert "sketch of 86 rows, cut at" in found.preconditioner
+    assert found.preconditioner in str(found)
+    rows = matrixfree_igs(model, data, memory=100_000)  # less than a block of rows
+    assert "EKFAC" in rows.preconditioner
+    with pytest.raises(MemoryError, match=r"a sketch of 86 rows × 43 parameters"):
+        matrixfree_igs(model, data, memory=100_000, preconditioner="sketch")
+
+
+def trained_tall():
+    """18 × m rows, trained: singular values fall to rounding, and EKFAC is of little help."""
+    model, (x, _) = perceptron(0, 4, 8, 4), labelled(0, 450, (4,), 4)
+    y = (x.abs() @ torch.tensor([1.0, -1.0, 0.5, 0.3]).double()).round().long() % 4
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=60)
+
+    def loss():
+        optimizer.zero_grad()
+        value = torch.nn.functional.cross_entropy(model(x), y)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return model, (x, y)
+
+
+def test_a_sketch_takes_fewer_steps_than_ekfac_on_a_trained_tall_network():
+    model, data = trained_tall()
+    exact = measured(model, data)
+    assert exact.saturation < 0.9
+    settings = {"heaviest": 0, "tolerance": 1e-300, "max_iterations": 12, "dtype": torch.float64}
+    sketched, others = (
+        matrixfree_igs(model, data, preconditioner=kind, **settings) for kind in ("sketch", "ekfac")
+    )
+
+    def missing(found):
+        """Of the part of the probe that is in the range, at each step, by the last of the two."""
+        return [max(sketched.value, others.value) - step.value for step in found.history]
+
+    assert min(missing(sketched)) < 1e-3 * exact.value
+    reached = [
+        next(i for i, m in enumerate(missing(f)) if m < 1e-2 * exact.value or i == 11)
+        for f in (sketched, others)
+    ]
+    assert reached[0] < reached[1]
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_other_likelihoods(likelihood):
     model, (x, _) = perceptron(3, 3, 8, 2), labelled(3, 14, (3,), 2)
@@ -182,6 +242,7 @@ def test_json_round_trip_and_text():
         ({"probes": 0}, "probes must be at least 1"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
         ({"dtype": torch.float16}, r"dtype must be torch\.float32 or torch\.float64"),
+        ({"preconditioner": "kfac"}, "preconditioner must be one of ekfac, sketch, none; got 'kf"),
         ({"memory": 0}, "memory, in bytes, must be at least 1"),
         ({"checkpoint": "/no/such/folder/run"}, "must name a file in a folder"),
     ],

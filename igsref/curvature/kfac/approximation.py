@@ -15,6 +15,7 @@ from igsref.curvature.kfac.kronecker import kronecker_blocks
 from igsref.curvature.kfac.layers import KroneckerLayer, kronecker_layers, normalisations
 from igsref.curvature.kfac.row_blocks import row_blocks
 from igsref.memory import check_budget, require_memory
+from igsref.precision import full_float32
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
@@ -78,6 +79,7 @@ class Ekfac:
         return out
 
 
+@full_float32()
 def ekfac(
     problem: Problem,
     *,

@@ -1,0 +1,116 @@
+"""A right preconditioner for tall factors: the triangle of a random sketch of A.
+
+Trained networks with more rows than parameters are hard for EKFAC. There T = C R⁻¹, with C a
+scaling of the columns by powers of two and RᵀR = (S A C)ᵀ(S A C) + δ²I for a sparse sketch S A of
+twice as many rows as parameters, brings the singular values of A T near 1. F is singular (ReLU
+networks have directions that change nothing) and so is S A: δ is where its triangle is cut.
+Directions of A C far below δ keep small singular values in A T and are found late, if at all;
+no bound rests on T.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.geometry.part import unlabelled_part
+from igsref.geometry.plan import SKETCH_HEIGHT, sketched_bytes
+from igsref.jacobian.rounding import estimate_rounding
+from igsref.jacobian.rows import chunk_size, jacobian_rows
+from igsref.linalg.equilibrate import equilibrate_columns_
+from igsref.linalg.products import random_signs, seeded
+from igsref.linalg.rounding import UNIT
+from igsref.linalg.sketch import damped_triangle, sparse_sketch
+from igsref.memory import FLOAT64_BYTES, require_memory
+from igsref.problem import Problem
+from igsref.progress import interruptible
+
+_CUT = UNIT**0.5
+"""δ beside ‖S A C‖_F. Solutions lean on directions of that size by 1/δ at most, so that the
+rounding of A X, u ‖A C‖‖C⁻¹X‖, stays near √u of the right-hand side."""
+_PROBES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class SketchedPreconditioner:
+    """T = C R⁻¹.
+
+    columns: the diagonal of C. triangle: R, upper. height: rows of the sketch.
+    above: an estimate of how many directions of S A C are above the cut, Σ σ²/(σ² + δ²).
+    """
+
+    columns: Float64[Tensor, " params"]
+    triangle: Float64[Tensor, "params params"]
+    height: int
+    above: float
+    amplification: float = 1 / _CUT
+
+    def apply(self, vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:
+        """T X."""
+        solved = torch.linalg.solve_triangular(self.triangle, vectors, upper=True)
+        return self.columns[:, None] * solved
+
+    def transposed(self, vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:
+        """Tᵀ X."""
+        scaled = self.columns[:, None] * vectors
+        return torch.linalg.solve_triangular(self.triangle.mT, scaled, upper=False)
+
+    def __str__(self) -> str:
+        return (
+            f"sketch of {self.height} rows, cut at {_CUT:.1e} of its norm: about "
+            f"{self.above:.0f} of {len(self.columns)} directions above"
+        )
+
+
+def sketched_preconditioner(problem: Problem, seed: int, memory: int) -> SketchedPreconditioner:
+    """T of a problem's reduced factor A, by a sparse sketch under a seed, from one pass over rows.
+
+    Raises MemoryError, with the sizes, where 2m rows and their QR do not fit ``memory`` bytes;
+    KeyboardInterrupt that says how far the pass came.
+    """
+    rows, m = problem.num_rows, problem.num_parameters
+    require_memory(
+        sketched_bytes(m),
+        memory,
+        f"a sketch of {SKETCH_HEIGHT * m} rows × {m} parameters and its triangle",
+        "take preconditioner='ekfac'",
+    )
+    made = sparse_sketch(rows, SKETCH_HEIGHT * m, seed)
+    sketch = problem.logits.new_zeros(made.height, m)
+    first, noise = 0, sketch.new_ones(m) > 0
+    for block, silent in _row_blocks(problem):
+        made.add_(sketch, block, first)
+        first += len(block)
+        noise &= silent
+    # What is nothing but rounding must not be scaled up to a direction.
+    sketch[:, noise] = 0.0
+    columns = torch.where(noise, 0.0, equilibrate_columns_(sketch))
+    damping = _CUT * float(sketch.norm()) or 1.0  # where A = 0 any R does
+    triangle = damped_triangle(sketch, damping)
+    return SketchedPreconditioner(columns, triangle, made.height, _above(triangle, damping))
+
+
+def _row_blocks(problem: Problem) -> Iterator[tuple[Float64[Tensor, "rows params"], Tensor]]:
+    """Rows of A, some samples at a time, and which columns hold no digit there."""
+    height, m = problem.rows_per_sample, problem.num_parameters
+    parts = torch.arange(problem.pool_size).split(chunk_size(2 * FLOAT64_BYTES * height * m))
+    with interruptible("blocks of samples, sketch", len(parts), "no step was made") as shown:
+        for chosen in shown(parts):
+            part = unlabelled_part(problem, chosen.to(problem.logits.device))
+            contrast, root = (
+                part.likelihood.contrast(part.logits),
+                part.likelihood.root(part.logits),
+            )
+            rows = jacobian_rows(part, contrast)
+            silent = estimate_rounding(part, contrast, rows).noise | ~rows.any(dim=0)
+            yield (root @ rows.view(len(chosen), height, m)).flatten(0, 1), silent
+
+
+def _above(triangle: Float64[Tensor, "m m"], damping: float) -> float:
+    """m − δ²‖R⁻¹‖_F² = Σ σ²/(σ² + δ²), by random signs: E‖R⁻ᵀz‖² = ‖R⁻¹‖_F²."""
+    m = len(triangle)
+    signs = random_signs(seeded(0), m, _PROBES).to(triangle)
+    solved = damping * torch.linalg.solve_triangular(triangle.mT, signs, upper=False)
+    return max(0.0, m - float(solved.square().sum()) / _PROBES)
