@@ -13,10 +13,10 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench invariance fuzz proofs clean
+.PHONY: help setup demo test lint bench gpu-check invariance fuzz proofs clean
 
 help: ## Print these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv and install igsref with all it needs (once)
 
@@ -44,6 +44,10 @@ lint: setup ## Check style, format, types and the order of the layers
 bench: setup ## Time the exact routes, beside their peers and streamed
 	$(PY) benchmarks/exact.py
 	$(PY) benchmarks/streamed.py
+
+# Without a CUDA device it says so and writes nothing; IGSREF_DATA names the folder of CIFAR-10.
+gpu-check: setup ## On a CUDA device: hold routes to the CPU's, time ResNet-18, write docs/gpu.md
+	$(PY) benchmarks/gpu.py --write docs/gpu.md
 
 invariance: setup ## Hold IGS and the baselines to the law on 10,000 and more networks
 	$(PY) verification/invariance.py
