@@ -4,9 +4,12 @@ Jang, Lee, Park, Noh, "A Reparametrization-Invariant Sharpness Measure Based on 
 Geometry", NeurIPS 2022.
 """
 
+from igsref.curvature.density import spectral_density
 from igsref.curvature.eigenpairs import top_eigenpairs
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum
 from igsref.curvature.hessian import hessian
+from igsref.curvature.solve import fisher_solve
+from igsref.curvature.trace import curvature_trace
 from igsref.enclosure import Enclosure
 from igsref.exact.decimals import Decimals
 from igsref.exact.rank import RankCertificate
@@ -14,7 +17,10 @@ from igsref.geometry.access import as_geometry
 from igsref.geometry.geometry import Geometry
 from igsref.geometry.plan import Plan, plan
 from igsref.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from igsref.linalg.cg import Solution
+from igsref.linalg.density import SpectralDensity
 from igsref.linalg.lanczos import Eigenpairs
+from igsref.linalg.trace import TraceEstimate
 from igsref.measures.blocks import block_upper_bound
 from igsref.measures.certify import (
     Certified,
@@ -94,7 +100,10 @@ __all__ = [
     "Problem",
     "RankCertificate",
     "Result",
+    "Solution",
+    "SpectralDensity",
     "Spectrum",
+    "TraceEstimate",
     "TruncatedIGS",
     "TruncationWarning",
     "adaptive_average_case_sharpness",
@@ -108,6 +117,7 @@ __all__ = [
     "block_upper_bound",
     "certify",
     "compare",
+    "curvature_trace",
     "eigenvalues",
     "empirical_fisher_rao_norm",
     "exact_crossings",
@@ -119,6 +129,7 @@ __all__ = [
     "fisher",
     "fisher_quadratic",
     "fisher_rao_norm",
+    "fisher_solve",
     "fisher_tic",
     "frobenius_norm",
     "gradient_hierarchy",
@@ -147,6 +158,7 @@ __all__ = [
     "sam_sharpness",
     "side_by_side",
     "span_residual",
+    "spectral_density",
     "spectrum",
     "standardized_maximal_relative_flatness",
     "standardized_relative_flatness",

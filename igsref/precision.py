@@ -47,7 +47,7 @@ def full_float32() -> Iterator[None]:
     TF32 has 10 bits of mantissa: too few for an adjoint, and enough to look like one. cuDNN's sums
     come in the same order every time.
     """
-    backends = torch.backends
+    backends: Any = torch.backends  # whose parts have no stubs
     short = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
     short += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
     chosen = [backend.fp32_precision for backend in short]

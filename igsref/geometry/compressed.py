@@ -151,13 +151,14 @@ def chosen_entries(problem: Problem, columns: Int64[Tensor, " columns"]) -> Prob
 def compressed_bytes(problem: Problem, columns: Int64[Tensor, " columns"]) -> int:
     """The peak of a certificate from these columns, but for what the model's layers hold."""
     n, k = problem.num_rows, len(columns)
-    matrices = max(n * k + 2 * n**2, _SQUARES * n**2)
+    proof = max(n * k + 2 * n**2, _SQUARES * n**2)
     at_once = max(_samples_at_once(problem, columns), min(_PROBES, problem.pool_size))
     largest = max(_entries(problem, group) for group in _groups(problem, columns))
     gradients = max(
         _samples_at_once(problem, columns) * _touched(problem, columns), at_once * largest
     )
-    return FLOAT64_BYTES * (matrices + _GRADIENT_COPIES * problem.rows_per_sample * gradients)
+    rows = n * k + _GRADIENT_COPIES * problem.rows_per_sample * gradients
+    return FLOAT64_BYTES * max(rows, proof)  # the gradients are gone when the proof begins
 
 
 def compressed_seconds(problem: Problem, columns: Int64[Tensor, " columns"]) -> float:

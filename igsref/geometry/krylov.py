@@ -226,7 +226,12 @@ class Krylov:
         for most in _SOUND:
             sound = large & (sizes < most)
             parts.append((left[:, sound], max(float(error[:, sound].norm()) for error in errors)))
-        return max(parts, key=lambda part: self.energy(lower_energy(*part, self.sides.matrix)))
+
+        def worth(part: tuple[Tensor, float]) -> float:
+            basis, error = part
+            return self.energy(lower_energy(basis, error, self.sides.matrix))
+
+        return max(parts, key=worth)
 
     def _changes(self, solutions: Tensor, images: Tensor) -> list[Tensor]:
         """A X for θ, inputs and roots moved in their last digits, less A X: rounding, estimated.

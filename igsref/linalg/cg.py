@@ -12,6 +12,11 @@ from igsref.arguments import check_dense, check_number, checked_integer, checked
 from igsref.linalg.products import Product, applied
 from igsref.linalg.rounding import UNIT
 
+_KEPT = 5
+"""g, x, F x, the residual, the direction."""
+_MADE = 6
+"""The directions of a step, their image, both damped or times a step length, what is added."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -60,16 +65,17 @@ def conjugate_gradient(
 ) -> Solution:
     """Solve (F + δ I) x = g for each column g, starting at 0 (Hestenes & Stiefel 1952).
 
-    A recurrence residual is no certificate. Where it says that a column has converged, the
-    residual is computed afresh: a column ends if that agrees, goes on from the fresh residual if
-    this has at least halved since the last look, and has stagnated otherwise. The last residual
-    of every column is a fresh one.
+    A recurrence residual is no certificate. Where it says that a column has converged, or that
+    nothing but rounding is left, the residual is computed afresh: a column ends if that agrees,
+    goes on from the fresh residual if this has at least halved since the last look, and has
+    stagnated otherwise. The last residual of every column is a fresh one.
 
     Singular F is no obstacle for g in range F: all iterates then lie in it, and the limit is F⁺g.
     For other g no x has a residual smaller than the part of g outside, and iterates grow without
     bound along it. The sign of that is a direction p with gᵀp ≠ 0 and a curvature pᵀF p that is
     0 to rounding, on which a column ends as "not in range". Eigenvalues of F that go down to
-    rounding themselves can hide it; the column ends by "iterations" then.
+    rounding themselves can hide it; the column ends by "iterations" then, with a residual that may
+    be larger than g, and ``lower`` bounds nothing.
 
     product: V ↦ F V for a block of columns, float64 on their device; called with all the columns
         that have not ended.
@@ -87,12 +93,10 @@ def conjugate_gradient(
     >>> found.reasons, found.lower.tolist()
     (('converged', 'not in range'), [0.5, nan])
     """
-    _check_right_hand_side(right_hand_side)
+    check_right_hand_side(right_hand_side)
     checked_positive("tolerance", tolerance)
     most = checked_integer("max_iterations", max_iterations, least=1)
-    check_number("damping", damping)
-    if not 0 <= damping < math.inf:
-        raise ValueError(f"damping must be finite and at least 0; got {damping}")
+    check_damping(damping)
     columns = _Columns(product, right_hand_side, tolerance, damping)
     for _ in range(most):
         if all(columns.reasons):
@@ -101,7 +105,20 @@ def conjugate_gradient(
     return columns.solution()
 
 
-def _check_right_hand_side(right_hand_side: Tensor) -> None:
+def iterate_vectors(columns: int) -> int:
+    """Vectors of length m that are held: what each column keeps, and what a step makes of it."""
+    return (_KEPT + _MADE) * columns
+
+
+def check_damping(damping: float) -> None:
+    """Raise ValueError unless 0 ≤ δ < ∞, TypeError for what is no number."""
+    check_number("damping", damping)
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"damping must be finite and at least 0; got {damping}")
+
+
+def check_right_hand_side(right_hand_side: Tensor) -> None:
+    """Raise TypeError unless it is dense, ValueError unless it is finite."""
     check_dense("right_hand_side", right_hand_side)
     if not bool(right_hand_side.isfinite().all()):
         raise ValueError("right_hand_side must be finite; it holds numbers that are not")
@@ -143,7 +160,8 @@ class _Columns:
         left = self.residual[:, moving].square().sum(dim=0)
         self.direction[:, moving] = self.residual[:, moving] + left / square * p
         self.iterations[moving] += 1
-        self._look(moving[left.sqrt() <= self.allowed[moving]])
+        known = torch.maximum(self.allowed[moving], self._rounding(moving))
+        self._look(moving[left.sqrt() <= known])
 
     def solution(self) -> Solution:
         """The columns as they are; those still moving have run out of iterations."""
@@ -187,6 +205,11 @@ class _Columns:
         for place, claim, norm in zip(places, claimed.tolist(), norms, strict=True):
             self.history.append(Check(place, int(self.iterations[place]), claim, norm))
         return dict(zip(places, norms, strict=True))
+
+    def _rounding(self, columns: Tensor) -> Float64[Tensor, " columns"]:
+        """What g and F x + δ x are rounded by: below it, a residual says nothing of the range."""
+        sizes = self.g[:, columns].norm(dim=0) + self.norm * self.x[:, columns].norm(dim=0)
+        return 8 * UNIT * sizes
 
     def _is_flat(self, p: Tensor, image: Tensor) -> Bool[Tensor, " moving"]:
         """Where pᵀ(F p + δ p) is 0 to rounding: u ‖F‖ ‖p‖² for each entry, adding up like a walk.

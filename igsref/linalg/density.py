@@ -12,6 +12,9 @@ from igsref.arguments import checked_integer, checked_positive
 from igsref.linalg.lanczos import Decomposition
 from igsref.linalg.products import Product, random_signs, seeded
 
+_BESIDE = 6
+"""Vectors beside the basis: the next one, its image, what is left of that, and their copies."""
+
 
 @dataclass(frozen=True, eq=False)
 class SpectralDensity:
@@ -58,7 +61,7 @@ class SpectralDensity:
         return out / (len(self.nodes) * width * math.sqrt(2 * math.pi))
 
 
-def spectral_density(
+def lanczos_quadrature(
     product: Product,
     size: SupportsIndex,
     *,
@@ -95,11 +98,28 @@ def spectral_density(
             start[probe] = 1.0
         else:
             start = random_signs(generator, m, 1)[:, 0] / math.sqrt(m)
-        space = Decomposition(m, s, generator, device)
-        space.next = start.to(space.rows)[None]
-        for _ in range(s):
-            space.expand(product)
-        values, vectors = torch.linalg.eigh(space.projected)
+        # The vectors of one probe are let go before those of the next are there.
+        values, vectors = torch.linalg.eigh(_projected(product, start, s, generator, device))
         nodes.append(values)
         weights.append(vectors[0].square())
     return SpectralDensity(torch.stack(nodes), torch.stack(weights), count * s, count == m)
+
+
+def quadrature_vectors(steps: int) -> int:
+    """Vectors of length m that are held: the basis, and what is made orthogonal to it."""
+    return steps + _BESIDE
+
+
+def _projected(
+    product: Product,
+    start: Float64[Tensor, " m"],
+    steps: int,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> Float64[Tensor, "steps steps"]:
+    """The tridiagonal matrix of so many Lanczos steps."""
+    space = Decomposition(len(start), steps, generator, device)
+    space.next = start.to(space.rows)[None]
+    for _ in range(steps):
+        space.expand(product)
+    return space.projected

@@ -1,6 +1,7 @@
 """The trace of an operator that is known by its products alone."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import SupportsIndex
 
@@ -13,6 +14,9 @@ from igsref.linalg.products import Product, applied, random_signs, seeded
 
 _LEAST = 4
 """Products without which there is no standard error: one of a sketch, its image, two probes."""
+
+_BLOCKS = 4
+"""Blocks beside the sketch: signs, what they are drawn from, images, products of the two."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def trace_estimate(
     products: at least 4. With m or more of them the unit vectors are taken instead: m products,
         the trace itself, and a standard error of 0.
     seed: of the random signs; the global random states neither enter nor change.
-    block: the most columns that the product is given at once. Memory is products/3 vectors more.
+    block: the most columns that the product is given at once; it changes nothing but rounding.
 
     Raises ValueError for numbers out of range and for a product that gives another shape or
     numbers that are not finite; TypeError for other types.
@@ -71,14 +75,47 @@ def trace_estimate(
     if total >= m:
         return TraceEstimate(_basis_trace(product, m, width, device), 0.0, m)
     sketched = total // 3
-    signs = random_signs(generator, m, sketched).to(device)
-    basis = torch.linalg.qr(_images(product, signs, width)).Q
-    inside = float((basis * _images(product, basis, width)).sum())
-    probes = random_signs(generator, m, total - 2 * sketched).to(device)
-    probes -= basis @ (basis.mT @ probes)
-    outside = (probes * _images(product, probes, width)).sum(dim=0)
-    error = float(outside.std()) / math.sqrt(len(outside))
-    return TraceEstimate(inside + float(outside.mean()), error, total)
+    basis = torch.linalg.qr(_sketch(product, generator, m, sketched, width, device)).Q
+    parts = basis.split(width, dim=1)
+    inside = math.fsum(float((part * applied(product, part)).sum()) for part in parts)
+    outside = []
+    for columns in _signs(generator, m, total - 2 * sketched, width, device):
+        columns -= basis @ (basis.mT @ columns)
+        outside += (columns * applied(product, columns)).sum(dim=0).tolist()
+    spread = torch.tensor(outside, dtype=torch.float64)
+    error = float(spread.std()) / math.sqrt(len(outside))
+    return TraceEstimate(inside + float(spread.mean()), error, total)
+
+
+def sketch_vectors(products: int, block: int) -> int:
+    """Vectors of length m that are held: the images of the sketch, their basis, and some blocks."""
+    return 2 * (products // 3) + _BLOCKS * block
+
+
+def _sketch(
+    product: Product,
+    generator: torch.Generator,
+    size: int,
+    count: int,
+    width: int,
+    device: torch.device | str,
+) -> Float64[Tensor, "m count"]:
+    """A S, S random signs."""
+    out = torch.empty(size, count, dtype=torch.float64, device=device)
+    parts = out.split(width, dim=1)
+    signs = _signs(generator, size, count, width, device)
+    for part, columns in zip(parts, signs, strict=True):
+        part.copy_(applied(product, columns))
+    return out
+
+
+def _signs(
+    generator: torch.Generator, size: int, count: int, width: int, device: torch.device | str
+) -> Iterator[Float64[Tensor, "m k"]]:
+    """Random signs, some columns at a time, drawn one by one: the same for every width."""
+    for start in range(0, count, width):
+        drawn = [random_signs(generator, size, 1) for _ in range(min(width, count - start))]
+        yield torch.cat(drawn, dim=1).to(device)
 
 
 def _basis_trace(product: Product, size: int, width: int, device: torch.device | str) -> float:
@@ -90,10 +127,3 @@ def _basis_trace(product: Product, size: int, width: int, device: torch.device |
         unit[places, places - start] = 1.0
         entries += applied(product, unit)[places, places - start].tolist()
     return math.fsum(entries)
-
-
-def _images(
-    product: Product, columns: Float64[Tensor, "m k"], width: int
-) -> Float64[Tensor, "m k"]:
-    """A V, some columns at a time."""
-    return torch.cat([applied(product, part) for part in columns.split(width, dim=1)], dim=1)

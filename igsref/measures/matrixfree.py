@@ -7,7 +7,7 @@ over random signs. Nothing but the ceiling is known from above.
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, Unpack, get_args
+from typing import Any, SupportsIndex, Unpack
 
 import torch
 import torch.distributed as dist
@@ -40,7 +40,7 @@ from igsref.problem import Problem, ProblemOptions, as_problem
 
 METHOD = "krylov"
 """``Result.method`` of :func:`matrixfree_igs`."""
-Preconditioner = Literal["ekfac", "sketch", "none"]
+PRECONDITIONERS = ("ekfac", "sketch", "none")
 
 
 def matrixfree_igs(
@@ -105,9 +105,10 @@ def matrixfree_igs(
     }
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
-    if preconditioner not in (None, *get_args(Preconditioner)):
-        names = ", ".join(get_args(Preconditioner))
-        raise ValueError(f"preconditioner must be one of {names}; got {preconditioner!r}")
+    if preconditioner not in (None, *PRECONDITIONERS):
+        raise ValueError(
+            f"preconditioner must be one of {', '.join(PRECONDITIONERS)}; got {preconditioner!r}"
+        )
     problem = as_problem(model, data, **options)
     if dtype is None:
         dtype = torch.float32 if problem.num_rows <= problem.num_parameters else torch.float64
@@ -167,14 +168,14 @@ def _require_a_step(problem: Problem, sides: RightHandSides, budget: int) -> Non
     )
 
 
-def _preconditioner(problem: Problem, budget: int) -> Preconditioner:
+def _preconditioner(problem: Problem, budget: int) -> str:
     """The sketch for tall problems where it fits; a function of sizes and budget."""
     m = problem.num_parameters
     return "sketch" if problem.num_rows > m and sketched_bytes(m) <= budget else "ekfac"
 
 
 def _right(
-    problem: Problem, kind: Preconditioner, dtype: torch.dtype, seed: int, budget: int
+    problem: Problem, kind: str, dtype: torch.dtype, seed: int, budget: int
 ) -> RightPreconditioner:
     if kind == "sketch":
         return sketched_preconditioner(problem, seed, budget)

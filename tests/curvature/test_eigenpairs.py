@@ -38,8 +38,20 @@ def test_a_pool_is_what_f_is_a_mean_over():
         ({"k": 51}, r"k must be at most 50, the largest rank possible for F \(rows\)"),
         ({"k": 10**4, "of": "hessian"}, "k must be at most m = 139"),
         ({"of": "gram"}, "of must be 'fisher' or 'hessian'; got 'gram'"),
+        ({"dtype": torch.float16}, "dtype must be torch.float32 or torch.float64"),
+        ({"tolerance": 0.0}, "tolerance must be finite and positive; got 0.0"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"k": 1, "memory": 0}, "memory, in bytes, must be at least 1"),
     ],
 )
 def test_bad_settings_are_named(settings, words):
     with pytest.raises(Exception, match=words):
         igsref.top_eigenpairs(*MLP, **settings)
+
+
+def test_what_does_not_fit_is_refused_before_any_derivative(monkeypatch):
+    monkeypatch.setattr(
+        "igsref.curvature.eigenpairs.curvature_product", lambda *_, **__: pytest.fail("ran")
+    )
+    with pytest.raises(MemoryError, match="3 eigenpairs with vectors of 139 parameters needs"):
+        igsref.top_eigenpairs(*MLP, k=3, memory=10_000)

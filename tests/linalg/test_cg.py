@@ -115,6 +115,16 @@ def test_a_small_part_outside_does_not_matter_below_the_tolerance():
     assert solve(matrix, g, tolerance=1e-11).reasons == ("not in range",)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tolerance_below_rounding_does_not_put_g_out_of_the_range(seed):
+    matrix, basis, inverse = singular(seed)
+    g = basis @ gaussian(seed + 10, 20, 2)
+    found = solve(matrix, g, tolerance=1e-30)
+    assert found.reasons == ("stagnated",) * 2
+    exact = (g * (inverse @ g)).sum(dim=0)
+    assert_within(found.lower, exact, 1000 * EPS * exact)
+
+
 def test_eigenvalues_down_to_rounding_hide_that_and_the_column_runs_out():
     values = torch.exp(-torch.arange(200, dtype=torch.float64) / 5)
     values[150:] = 0.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from igsref.linalg.cg import conjugate_gradient
-from igsref.linalg.density import spectral_density
+from igsref.linalg.density import lanczos_quadrature
 from igsref.linalg.lanczos import leading_eigenpairs
 from igsref.linalg.products import random_signs, seeded
 from igsref.linalg.trace import trace_estimate
@@ -25,7 +25,7 @@ def test_what_is_no_product_is_refused(product, error, message):
     with pytest.raises(error, match=message):
         leading_eigenpairs(product, 10, 2)
     with pytest.raises(error, match=message):
-        spectral_density(product, 10, probes=2, steps=2)
+        lanczos_quadrature(product, 10, probes=2, steps=2)
     with pytest.raises(error, match=message):
         trace_estimate(product, 10, products=6)
     with pytest.raises(error, match=message):

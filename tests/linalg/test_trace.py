@@ -98,6 +98,16 @@ def test_products_are_counted_and_no_wider_than_asked_for(products, block):
     assert max(widths) <= block
 
 
+@pytest.mark.parametrize("block", [2, 7, 50])
+def test_how_many_at_once_changes_rounding_alone(block):
+    matrix = decaying(30)
+    alone = trace_estimate(by(matrix), 30, products=20, seed=3)
+    found = trace_estimate(by(matrix), 30, products=20, seed=3, block=block)
+    allowed = 1000 * EPS * float(matrix.trace())
+    assert found.value == pytest.approx(alone.value, abs=allowed)
+    assert found.standard_error == pytest.approx(alone.standard_error, abs=allowed)
+
+
 def test_seeds_decide_and_global_states_do_not():
     matrix, before = decaying(30), states()
     first, other = (trace_estimate(by(matrix), 30, products=9, seed=seed) for seed in (1, 2))

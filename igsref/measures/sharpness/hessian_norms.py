@@ -11,10 +11,12 @@ The loss is that of the labelled samples: a pool of inputs for F (``fisher_data`
 from typing import Any, Unpack
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 
 from igsref.curvature.hessian import hessian
 from igsref.measures.measurement import Measure, Measurement
-from igsref.problem import ProblemOptions, as_problem
+from igsref.problem import Problem, ProblemOptions, as_problem
 
 
 def hessian_trace(
@@ -22,8 +24,10 @@ def hessian_trace(
 ) -> Measurement:
     """Tr(H), the sum of the eigenvalues of ∂²L/∂θ², L the mean loss.
 
-    From the dense Hessian in float64; the literature estimates it by random probes. For a network
-    that is linear in each of its parameters on its own, as ReLU networks are piecewise, it is Tr F.
+    From the dense Hessian in float64; the literature estimates it by random probes, as
+    ``igsref.curvature_trace(…, of="hessian")`` does for networks whose H does not fit. For a
+    network that is linear in each of its parameters on its own, as ReLU networks are piecewise, it
+    is Tr F.
     memory: budget in bytes. options: as for :func:`igsref.as_problem`.
 
     Raises MemoryError, with the sizes, where H does not fit, and as
@@ -35,7 +39,8 @@ def hessian_trace(
     5.0
     """
     problem = as_problem(model, data, **options)
-    return Measurement(float(hessian(problem, memory=memory).trace()))
+    instead = "igsref.curvature_trace(…, of='hessian') estimates the trace without forming H"
+    return Measurement(float(_dense(problem, memory, instead).trace()))
 
 
 def hessian_norm(
@@ -45,7 +50,8 @@ def hessian_norm(
 
     It is the spectral norm of H unless a negative eigenvalue is the larger one in size, as it may
     be far from a minimum; it is itself negative where all eigenvalues are. (A power iteration, as
-    in much published code, finds the eigenvalue that is largest in size.)
+    in much published code, finds the eigenvalue that is largest in size.) Where H does not fit,
+    ``igsref.top_eigenpairs(…, k=1, of="hessian")`` finds it without forming H.
     memory: budget in bytes. options: as for :func:`igsref.as_problem`.
 
     Raises MemoryError, with the sizes, where H does not fit, and as
@@ -57,7 +63,16 @@ def hessian_norm(
     4.5
     """
     problem = as_problem(model, data, **options)
-    return Measurement(float(torch.linalg.eigvalsh(hessian(problem, memory=memory))[-1]))
+    instead = "igsref.top_eigenpairs(…, k=1, of='hessian') finds λ_max without forming H"
+    return Measurement(float(torch.linalg.eigvalsh(_dense(problem, memory, instead))[-1]))
+
+
+def _dense(problem: Problem, memory: int | None, instead: str) -> Float64[Tensor, "params params"]:
+    """H; where it does not fit, the error says what to do instead, too."""
+    try:
+        return hessian(problem, memory=memory)
+    except MemoryError as error:
+        raise MemoryError(f"{error}; {instead}") from error
 
 
 _SOURCE = "Dinh, Pascanu, Bengio, Bengio, Sharp minima can generalize for deep nets, ICML 2017"

@@ -101,11 +101,24 @@ def test_a_problem_stands_for_model_and_data(measure):
         measure(problem, data)
 
 
-@BOTH
-def test_what_does_not_fit_is_refused_with_the_sizes(measure):
+@pytest.mark.parametrize(
+    "measure, instead",
+    [(hessian_trace, "igsref.curvature_trace"), (hessian_norm, "igsref.top_eigenpairs")],
+)
+def test_what_does_not_fit_is_refused_with_the_sizes_and_what_would_do_it(measure, instead):
     model, data = network()
-    with pytest.raises(MemoryError, match=r"59 × 59 entries.*1000 B is there"):
+    with pytest.raises(MemoryError, match=rf"59 × 59 entries.*1000 B is there.*; {instead}\("):
         measure(model, data, memory=1000)
+
+
+def test_what_the_errors_name_does_it():
+    model, data = network(nn.Tanh)
+    norm = hessian_norm(model, data).value
+    pairs = igsref.top_eigenpairs(model, data, k=1, of="hessian")
+    # An eigenvalue is as near as its residual, 1e-8 of it.
+    assert float(pairs.eigenvalues) == pytest.approx(norm, rel=1e-8)
+    trace = igsref.curvature_trace(model, data, of="hessian")  # as many products as parameters
+    assert trace.value == pytest.approx(hessian_trace(model, data).value, rel=1e-12)
 
 
 def test_nothing_is_promised():
