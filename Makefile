@@ -13,7 +13,7 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench gpu-check invariance fuzz proofs clean
+.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs clean
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ bench: setup ## Time the exact routes, beside their peers and streamed
 # Without a CUDA device it says so and writes nothing; IGSREF_DATA names the folder of CIFAR-10.
 gpu-check: setup ## On a CUDA device: hold routes to the CPU's, time ResNet-18, write docs/gpu.md
 	$(PY) benchmarks/gpu.py --write docs/gpu.md
+
+bench-scale: setup ## Steps, growth and certificates on CIFAR-10 and MNIST, which IGSREF_DATA names
+	OMP_NUM_THREADS=1 $(PY) benchmarks/scale.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/growth.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/tall.py
+	$(PY) benchmarks/certificates.py
 
 invariance: setup ## Hold IGS and the baselines to the law on 10,000 and more networks
 	$(PY) verification/invariance.py

@@ -18,12 +18,8 @@ Iterations are products with A and Aᵀ for one vector; seconds are of this proc
 
 import argparse
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,74 +29,18 @@ import torch
 from torch import Tensor, nn
 
 import igsref
+from benchmarks.shares import HEADER, Found, krylov_shares, processor_time
 from benchmarks.tables import in_plain_text
 from experiments.cifar_igs import DATA, images
 from experiments.training import train_or_load
-from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import factor_operator
 from igsref.geometry.compressed import saturation_certificate
-from igsref.geometry.krylov import Krylov, Limits, run
-from igsref.geometry.preconditioner import (
-    EkfacPreconditioner,
-    NoPreconditioner,
-    RightPreconditioner,
-    sample_weights,
-)
 from igsref.geometry.right_hand_sides import right_hand_sides
-from igsref.memory import available_memory
 
-TARGETS = (0.1, 0.01, 0.001)
 LADDER = (10, 30, 100)
 """Iterations that curvlinops' solvers are stopped at; each run begins anew."""
 DAMPING = 1e-3
 PAIRS = 100
-
-
-@dataclass(frozen=True)
-class Found:
-    """Shares of the true value after so many iterations, and all the CPU seconds that took."""
-
-    name: str
-    shares: dict[int, float]
-    seconds: float
-
-    def row(self) -> list[str]:
-        """Iterations to each target, the share in the end, CPU seconds."""
-        reached = [
-            next((str(k) for k, share in self.shares.items() if 1 - share <= target), "–")
-            for target in TARGETS
-        ]
-        last = max(self.shares)
-        return [self.name, *reached, f"{self.shares[last]:.4f}", str(last), f"{self.seconds:.0f}"]
-
-
-@contextmanager
-def processor_time() -> Iterator[list[float]]:
-    """CPU seconds of a block, appended when it ends."""
-    began, out = time.process_time(), []
-    yield out
-    out.append(time.process_time() - began)
-
-
-def krylov_shares(
-    problem: igsref.Problem, *, preconditioned: bool, weighted: bool, limit: int
-) -> Found:
-    """One probe by block Golub–Kahan; shares as float64 has them in the end, before that by U."""
-    with processor_time() as seconds:
-        operator, exact = factor_operator(problem, dtype=torch.float32), factor_operator(problem)
-        right: RightPreconditioner = NoPreconditioner()
-        if preconditioned:
-            right = EkfacPreconditioner(ekfac(problem, dtype=torch.float32))
-        sides = right_hand_sides(
-            problem.residuals(), problem.members, problem.pool_size, heaviest=0, probes=1, seed=0
-        )
-        weights = cache(lambda: sample_weights(problem, right)) if weighted else None
-        krylov = Krylov(problem, sides, operator, exact, right, weights)
-        limits = Limits(TARGETS[-1], limit, float("inf"), available_memory(problem.function.device))
-        found = run(krylov, None, limits, save=lambda state: None)
-    shares = {step.number: step.value / krylov.largest for step in found.steps}
-    name = {(True, True): "igsref", (True, False): "no weights", (False, False): "nothing"}
-    return Found(name[preconditioned, weighted], shares, seconds[0])
 
 
 def peer_shares(name: str, model: nn.Module, problem: igsref.Problem, data: tuple) -> Found:
@@ -143,9 +83,6 @@ def truncated_share(problem: igsref.Problem, value: float) -> Found:
         pairs = min(PAIRS, problem.num_rows)
         found = igsref.truncated_igs(problem, k=pairs, tolerance=1e-5)
     return Found(f"top {pairs}", {3 * pairs: found.value / value}, seconds[0])
-
-
-HEADER = ["route", *(f"to {100 * t:g}%" for t in TARGETS), "share", "after", "CPU s"]
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:

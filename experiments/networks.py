@@ -3,6 +3,8 @@
 ``build(name, num_classes, in_channels)`` makes one of ``NETWORKS``. The convolutional ones but
 LeNet-5 end in a mean over positions, so that they take images of other sizes too. Images of one
 channel are taken to have 28×28 pixels (MNIST), all others 32×32 (CIFAR): see ``image_side``.
+Three small ones of our own, cnn500, cnn2k and cnn5k, are there to be measured densely; like LeNet-5
+they take one size of image.
 
 All are usable under ``torch.func``: no operation writes into an activation, and nothing depends on
 values. Convolutions have He's initialisation, all else torch's own, from torch's global generator.
@@ -66,6 +68,20 @@ def lenet5(num_classes: int, in_channels: int) -> nn.Module:
         *(nn.Linear(16 * 5 * 5, 120), nn.ReLU()),
         *(nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, num_classes)),
     )
+
+
+def strided_cnn(widths: tuple[int, ...], num_classes: int, in_channels: int) -> nn.Module:
+    """3×3 convolutions of stride 2 with ReLU, then a linear layer on all positions: our own.
+
+    So few parameters that F over a pool of thousands of rows can be factorised, and only layers
+    for which igsref proves its bracket.
+    """
+    side = image_side(in_channels)
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Conv2d(in_channels, width, 3, stride=2, padding=1), nn.ReLU()]
+        in_channels, side = width, -(-side // 2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(in_channels * side**2, num_classes))
 
 
 def vgg11_bn(num_classes: int, in_channels: int) -> nn.Module:
@@ -221,11 +237,15 @@ def _head(width: int, num_classes: int) -> tuple[nn.Module, ...]:
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "3fcn": perceptron,
     "lenet5": lenet5,
+    "cnn500": partial(strided_cnn, (2, 2, 2)),
+    "cnn2k": partial(strided_cnn, (6, 7, 8)),
+    "cnn5k": partial(strided_cnn, (8, 12, 15)),
     "vgg11_bn": vgg11_bn,
     "resnet8": partial(cifar_resnet, 1, Projection),
     "resnet18": resnet18,
     "resnet56": partial(cifar_resnet, 9, ZeroPadding),
     "wrn16_8": partial(wide_resnet, 16, 8),
+    **{f"wrn10_{factor}": partial(wide_resnet, 10, factor) for factor in (1, 2, 4)},
 }
 """Name → (num_classes, in_channels) ↦ network.
 

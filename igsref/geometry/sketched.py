@@ -21,16 +21,21 @@ from igsref.jacobian.rounding import estimate_rounding
 from igsref.jacobian.rows import chunk_size, jacobian_rows
 from igsref.linalg.equilibrate import equilibrate_columns_
 from igsref.linalg.products import random_signs, seeded
-from igsref.linalg.rounding import UNIT
 from igsref.linalg.sketch import damped_triangle, sparse_sketch
 from igsref.memory import FLOAT64_BYTES, require_memory
 from igsref.problem import Problem
 from igsref.progress import interruptible
 
-_CUT = UNIT**0.5
-"""δ beside ‖S A C‖_F. Solutions lean on directions of that size by 1/δ at most, so that the
-rounding of A X, u ‖A C‖‖C⁻¹X‖, stays near √u of the right-hand side."""
 _PROBES = 16
+
+
+def relative_cut(dtype: torch.dtype) -> float:
+    """δ beside ‖S A C‖_F: √u of what derivatives are taken in.
+
+    Solutions lean on directions of that size by 1/δ at most, so that the rounding of A X,
+    u ‖A C‖‖C⁻¹X‖, stays near √u of the right-hand side.
+    """
+    return (torch.finfo(dtype).eps / 2) ** 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +43,20 @@ class SketchedPreconditioner:
     """T = C R⁻¹.
 
     columns: the diagonal of C. triangle: R, upper. height: rows of the sketch.
-    above: an estimate of how many directions of S A C are above the cut, Σ σ²/(σ² + δ²).
+    cut: δ/‖S A C‖_F. above: an estimate of how many directions of S A C are above it,
+    Σ σ²/(σ² + δ²).
     """
 
     columns: Float64[Tensor, " params"]
     triangle: Float64[Tensor, "params params"]
     height: int
+    cut: float
     above: float
-    amplification: float = 1 / _CUT
+
+    @property
+    def amplification(self) -> float:
+        """1/δ: of directions far below the cut."""
+        return 1 / self.cut
 
     def apply(self, vectors: Float64[Tensor, "params k"]) -> Float64[Tensor, "params k"]:
         """T X."""
@@ -59,13 +70,17 @@ class SketchedPreconditioner:
 
     def __str__(self) -> str:
         return (
-            f"sketch of {self.height} rows, cut at {_CUT:.1e} of its norm: about "
+            f"sketch of {self.height} rows, cut at {self.cut:.1e} of its norm: about "
             f"{self.above:.0f} of {len(self.columns)} directions above"
         )
 
 
-def sketched_preconditioner(problem: Problem, seed: int, memory: int) -> SketchedPreconditioner:
+def sketched_preconditioner(
+    problem: Problem, seed: int, memory: int, dtype: torch.dtype = torch.float64
+) -> SketchedPreconditioner:
     """T of a problem's reduced factor A, by a sparse sketch under a seed, from one pass over rows.
+
+    dtype: of derivatives in the steps that T is for; rows and sketch are float64.
 
     Raises MemoryError, with the sizes, where 2m rows and their QR do not fit ``memory`` bytes;
     KeyboardInterrupt that says how far the pass came.
@@ -87,9 +102,11 @@ def sketched_preconditioner(problem: Problem, seed: int, memory: int) -> Sketche
     # What is nothing but rounding must not be scaled up to a direction.
     sketch[:, noise] = 0.0
     columns = torch.where(noise, 0.0, equilibrate_columns_(sketch))
-    damping = _CUT * float(sketch.norm()) or 1.0  # where A = 0 any R does
+    cut = relative_cut(dtype)
+    damping = cut * float(sketch.norm()) or 1.0  # where A = 0 any R does
     triangle = damped_triangle(sketch, damping)
-    return SketchedPreconditioner(columns, triangle, made.height, _above(triangle, damping))
+    above = _above(triangle, damping)
+    return SketchedPreconditioner(columns, triangle, made.height, cut, above)
 
 
 def _row_blocks(problem: Problem) -> Iterator[tuple[Float64[Tensor, "rows params"], Tensor]]:

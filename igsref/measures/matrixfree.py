@@ -68,8 +68,9 @@ def matrixfree_igs(
     heaviest: so many samples get right-hand sides of their own, and with them certain values;
         all of them make every value certain. probes: of random signs for the others, by ``seed``.
     dtype: of derivatives on the way, torch.float32 or torch.float64; results are multiplied out in
-        float64. Unless given, float32 where F has more parameters than rows, and else float64:
-        directions that float32 cannot tell from rounding are many there.
+        float64. Unless given, float32 where F has at least as many parameters as rows and no
+        sketch is asked for, and else float64: directions that float32 cannot tell from rounding
+        are many there.
     preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, m² numbers and a
         QR of 3m × m; "none". Unless given, the sketch where F has fewer parameters than rows and
         it fits ``memory``, and else EKFAC. No bound depends on it. Which one, and where the
@@ -110,10 +111,11 @@ def matrixfree_igs(
             f"preconditioner must be one of {', '.join(PRECONDITIONERS)}; got {preconditioner!r}"
         )
     problem = as_problem(model, data, **options)
-    if dtype is None:
-        dtype = torch.float32 if problem.num_rows <= problem.num_parameters else torch.float64
     budget = check_budget(memory, problem.function.device)
     kind = preconditioner or _preconditioner(problem, budget)
+    if dtype is None:
+        many = problem.num_rows > problem.num_parameters or kind == "sketch"
+        dtype = torch.float64 if many else torch.float32
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
     sides = right_hand_sides(problem.residuals(), problem.members, problem.pool_size, **columns)
     settings = {**columns, "dtype": str(dtype), "preconditioner": kind}
@@ -178,7 +180,7 @@ def _right(
     problem: Problem, kind: str, dtype: torch.dtype, seed: int, budget: int
 ) -> RightPreconditioner:
     if kind == "sketch":
-        return sketched_preconditioner(problem, seed, budget)
+        return sketched_preconditioner(problem, seed, budget, dtype)
     if kind == "none":
         return NoPreconditioner()
     return EkfacPreconditioner(ekfac(problem, dtype=dtype, memory=budget))

@@ -32,8 +32,3 @@ def test_every_route_finds_a_share_of_the_same_number():
     assert 0.3 < share["curvlinops CG"] < 1
     # All 20 pairs of rank 20 are there: the truncated sum is the whole.
     assert share["top 20"] == pytest.approx(1, rel=1e-3)
-
-
-def test_rows_say_when_each_target_was_reached():
-    found = scale.Found("x", {1: 0.5, 2: 0.95, 3: 0.9905}, 1.0)
-    assert found.row() == ["x", "2", "3", "–", "0.9905", "3", "1"]

@@ -48,6 +48,11 @@ COUNTS = {
     "3fcn": linear(784, 300) + linear(300, 100) + linear(100, 10),
     "lenet5": convolution(5, 1, 6) + 6 + convolution(5, 6, 16) + 16  # with their biases
     + linear(400, 120) + linear(120, 84) + linear(84, 10),
+    "cnn500": convolution(3, 3, 2) + 2 + 2 * (convolution(3, 2, 2) + 2) + linear(2 * 4 * 4, 10),
+    "cnn2k": convolution(3, 3, 6) + 6 + convolution(3, 6, 7) + 7 + convolution(3, 7, 8) + 8
+    + linear(8 * 4 * 4, 10),
+    "cnn5k": convolution(3, 3, 8) + 8 + convolution(3, 8, 12) + 12 + convolution(3, 12, 15) + 15
+    + linear(15 * 4 * 4, 10),
     "vgg11_bn": sum(convolution(3, a, b) + b + norm(b) for a, b in VGG_LAYERS) + linear(512, 10),
     "resnet8": STEM16 + block(16, 16) + block(16, 32) + projection(16, 32)
     + block(32, 64) + projection(32, 64) + linear(64, 10),
@@ -59,6 +64,11 @@ COUNTS = {
     "wrn16_8": convolution(3, 3, 16) + wide_block(16, 128) + wide_block(128, 128)
     + wide_block(128, 256) + wide_block(256, 256) + wide_block(256, 512) + wide_block(512, 512)
     + norm(512) + linear(512, 10),
+    **{
+        f"wrn10_{k}": convolution(3, 3, 16) + wide_block(16, 16 * k) + wide_block(16 * k, 32 * k)
+        + wide_block(32 * k, 64 * k) + norm(64 * k) + linear(64 * k, 10)
+        for k in (1, 2, 4)
+    },
 }  # fmt: skip
 PUBLISHED = {
     "3fcn": (266_610, "0.267M"),
@@ -69,6 +79,15 @@ PUBLISHED = {
     "resnet56": (853_018, "0.85M"),
     "wrn16_8": (10_961_370, "11.0M"),
 }
+OTHERS = {
+    "cnn500": 462,
+    "cnn2k": 2_355,
+    "cnn5k": 5_145,
+    "wrn10_1": 77_850,
+    "wrn10_2": 303_706,
+    "wrn10_4": 1_198_810,
+}
+"""Our own, and wide networks of a depth for which no count was published."""
 GREY = ("3fcn", "lenet5")  # their counts are those on MNIST
 
 
@@ -79,6 +98,7 @@ LAST_MAPS = {
     "resnet18": (512, 4, 4),
     "resnet56": (64, 8, 8),
     "wrn16_8": (512, 8, 8),
+    **{f"wrn10_{k}": (64 * k, 8, 8) for k in (1, 2, 4)},
 }
 
 
@@ -91,7 +111,16 @@ def parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_has_a_count():
+    assert set(NETWORKS) == set(COUNTS) == {*PUBLISHED, *OTHERS}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks_have_the_sizes_that_are_stated(name):
+    assert parameters(ten_classes(name, 3)) == COUNTS[name] == OTHERS[name]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_number_of_parameters_is_the_published_one(name):
     count, rounded = PUBLISHED[name]
     digits = len(rounded.partition(".")[2]) - 1
@@ -102,7 +131,10 @@ def test_the_number_of_parameters_is_the_published_one(name):
 
 @pytest.mark.parametrize(
     ("name", "in_channels"),
-    [*((name, 3) for name in NETWORKS), ("3fcn", 1), ("lenet5", 1), ("vgg11_bn", 1)],
+    [
+        *((name, 3) for name in NETWORKS),
+        *((name, 1) for name in ("3fcn", "lenet5", "vgg11_bn", "cnn2k")),
+    ],
 )
 def test_images_of_mnist_and_of_cifar_get_a_logit_for_each_class(name, in_channels):
     side = image_side(in_channels)
@@ -120,7 +152,8 @@ def test_images_of_mnist_and_of_cifar_get_a_logit_for_each_class(name, in_channe
 def test_gradients_of_samples_by_vmap_are_those_one_by_one_in_float64(name):
     generator = torch.Generator().manual_seed(0)
     model = copy.deepcopy(ten_classes(name, 1 if name in GREY else 3)).double()
-    shape = (1, 28, 28) if name in GREY else (3, 4, 4)
+    side = 32 if name.startswith("cnn") else 4  # these take no other size
+    shape = (1, 28, 28) if name in GREY else (3, side, side)
     x = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
     v = torch.randn(2, 10, generator=generator, dtype=torch.float64)
     # What reaches the first tensor has passed through all layers.

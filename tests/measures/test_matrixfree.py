@@ -123,6 +123,16 @@ def test_no_preconditioner_changes_what_is_found(widths, samples, preconditioner
     assert found.preconditioner.lower().startswith(preconditioner)
 
 
+@pytest.mark.parametrize("widths, samples", [WIDE[1], TALL[1]])
+def test_a_sketch_is_of_use_in_either_dtype(widths, samples):
+    model, data = perceptron(3, *widths), labelled(3, samples, widths[:1], widths[-1])
+    exact = measured(model, data)
+    settings = {"heaviest": samples, "tolerance": 1e-6, "preconditioner": "sketch"}
+    for dtype, off in [(None, 1e-6), (torch.float32, 1e-2)]:
+        found = matrixfree_igs(model, data, dtype=dtype, **settings)
+        assert exact.value * (1 - off) <= found.value <= exact.value * (1 + 1e-9)
+
+
 def test_tall_problems_are_sketched_where_that_fits():
     model, data = perceptron(0, 4, 5, 3), labelled(0, 60, (4,), 3)
     found = matrixfree_igs(model, data, tolerance=1e-3)
