@@ -49,7 +49,7 @@ class Point:
         """Sizes, steps, CPU seconds of the run and of the certificate."""
         steps = [str(self.found.steps_to(target) or "–") for target in GROWN]
         sizes = [str(self.samples), str(self.rows), str(self.parameters), f"{self.loss:.3f}"]
-        seconds = [f"{self.found.seconds:.0f}", f"{self.certified:.0f}"]
+        seconds = [f"{self.found.seconds[self.found.last]:.0f}", f"{self.certified:.0f}"]
         return [self.network, *sizes, *steps, *seconds]
 
 

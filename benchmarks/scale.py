@@ -54,9 +54,9 @@ def peer_shares(name: str, model: nn.Module, problem: igsref.Problem, data: tupl
     parameters = [p for p in model.parameters() if p.requires_grad]
     x, y = data
     ggn = GGNLinearOperator(model, nn.CrossEntropyLoss(), parameters, [(x.float(), y)])
-    shares = {}
-    with processor_time() as seconds:
-        for iterations in LADDER:
+    shares, seconds = {}, {}
+    for iterations in LADDER:
+        with processor_time() as taken:
             if name == "curvlinops LSMR":
                 inverse = LSMRInverseLinearOperator(ggn, maxiter=iterations, atol=0.0, btol=0.0)
             else:
@@ -64,8 +64,9 @@ def peer_shares(name: str, model: nn.Module, problem: igsref.Problem, data: tupl
                     damped(ggn, DAMPING), max_iter=iterations, max_tridiag_iter=0, tolerance=0.0
                 )
             form = float(g.double() @ (inverse @ g).double()) / problem.pool_size
-            shares[iterations] = form / float(sides.matrix[:, 0].square().sum())
-    return Found(name, shares, seconds[0])
+        shares[iterations] = form / float(sides.matrix[:, 0].square().sum())
+        seconds[iterations] = taken[0]
+    return Found(name, shares, seconds)
 
 
 def damped(operator: Any, damping: float) -> Any:
@@ -82,7 +83,8 @@ def truncated_share(problem: igsref.Problem, value: float) -> Found:
         warnings.simplefilter("ignore", igsref.TruncationWarning)
         pairs = min(PAIRS, problem.num_rows)
         found = igsref.truncated_igs(problem, k=pairs, tolerance=1e-5)
-    return Found(f"top {pairs}", {3 * pairs: found.value / value}, seconds[0])
+    shares, taken = {3 * pairs: found.value / value}, {3 * pairs: seconds[0]}
+    return Found(f"top {pairs}", shares, taken)
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:

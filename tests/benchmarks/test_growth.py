@@ -11,7 +11,15 @@ from tests.measures.test_matrixfree import labelled, perceptron
 
 
 def point(samples, parameters, shares):
-    return growth.Point("x", samples, 2 * samples, parameters, 1.0, Found("igsref", shares, 1.0), 2)
+    return growth.Point(
+        "x",
+        samples,
+        2 * samples,
+        parameters,
+        1.0,
+        Found("igsref", shares, dict.fromkeys(shares, 1.0)),
+        2,
+    )
 
 
 def test_exponents_are_slopes_of_logarithms():
