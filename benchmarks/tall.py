@@ -99,7 +99,9 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=2500)
     parser.add_argument("--hidden", type=int, nargs="+", default=[14, 27])
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--memory", type=int, default=6 * 2**30, help="of the dense route, in bytes")
+    parser.add_argument(
+        "--memory", type=int, default=6 * 2**30, help="of the dense route, in bytes"
+    )
     parser.add_argument("--limit", type=int, default=60, help="steps")
     return parser.parse_args(argv)
 

@@ -45,22 +45,54 @@ def full_float32() -> Iterator[None]:
     """Products of float32 in float32 on every device, whatever the caller chose for his own.
 
     TF32 has 10 bits of mantissa: too few for an adjoint, and enough to look like one. cuDNN's sums
-    come in the same order every time.
+    come in the same order every time. A model may read and set torch's older flags inside.
     """
-    backends: Any = torch.backends  # whose parts have no stubs
-    short = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
-    short += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
-    chosen = [backend.fp32_precision for backend in short]
-    deterministic = backends.cudnn.deterministic
+    cudnn: Any = torch.backends.cudnn
+    chosen = [(backend, backend.fp32_precision) for backend in _backends()]
+    older = _older_flags()
+    flags = cudnn.benchmark, cudnn.deterministic
     try:
-        for backend in short:
+        # The older flags first: they set the newer ones too, and must agree with them.
+        _set_older_flags((False, "highest"))
+        for backend, _ in chosen:
             backend.fp32_precision = "ieee"
-        backends.cudnn.deterministic = True
+        cudnn.benchmark, cudnn.deterministic = False, True
         yield
     finally:
-        for backend, precision in zip(short, chosen, strict=True):
-            backend.fp32_precision = precision
-        backends.cudnn.deterministic = deterministic
+        _set_older_flags(older)
+        for backend, precision in chosen:
+            backend.fp32_precision = "none"
+            if backend.fp32_precision != precision:  # else it follows the parent, as before
+                backend.fp32_precision = precision
+        cudnn.benchmark, cudnn.deterministic = flags
+
+
+def _backends() -> list[Any]:
+    """What has a float32 that may be shorter."""
+    backends: Any = torch.backends  # whose parts have no stubs
+    parts = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    return [*parts, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+
+
+def _older_flags() -> tuple[bool | None, str | None]:
+    """cuDNN's TF32 and products' precision; None where the newer settings contradict them."""
+    try:
+        tf32 = torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        tf32 = None
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        precision = None
+    return tf32, precision
+
+
+def _set_older_flags(flags: tuple[bool | None, str | None]) -> None:
+    tf32, precision = flags
+    if tf32 is not None:
+        torch.backends.cudnn.allow_tf32 = tf32
+    if precision is not None:
+        torch.set_float32_matmul_precision(precision)
 
 
 def _is_factory(func: Callable[..., Any]) -> bool:

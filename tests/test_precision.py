@@ -54,33 +54,77 @@ def test_constants_may_have_any_type(kept):
         assert kept(X).dtype == torch.float64
 
 
+def settings():
+    backends = torch.backends
+    parts = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    parts += [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    cudnn = backends.cudnn
+    return [part.fp32_precision for part in parts], (cudnn.benchmark, cudnn.deterministic)
+
+
+def legacy():
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.deterministic = True
+
+
+def newer():
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # beside an rnn in tf32
+    torch.backends.cudnn.benchmark = True
+
+
+def parent():
+    torch.backends.fp32_precision = "tf32"
+    torch.backends.mkldnn.conv.fp32_precision = "none"
+
+
 @pytest.fixture
-def backends():
-    """Those with a float32 that may be shorter, set as a user may set them, and put back."""
-    found = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul]
-    before = [backend.fp32_precision for backend in found]
-    for backend in found:
-        backend.fp32_precision = "tf32"
-    yield found
-    for backend, precision in zip(found, before, strict=True):
-        backend.fp32_precision = precision
+def put_back():
+    """Everything that the choices below change, as torch has it at the start."""
+    yield
+    torch.backends.fp32_precision = "none"
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+    for part in (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv):
+        part.fp32_precision = "none"
+    torch.backends.cuda.matmul.fp32_precision = "none"
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = False
 
 
-def test_float32_is_float32_for_as_long_as_it_is_asked_for(backends):
+@pytest.mark.parametrize("choice", [lambda: None, legacy, newer, parent])
+@pytest.mark.usefixtures("put_back")
+def test_float32_is_float32_for_as_long_as_it_is_asked_for(choice):
+    choice()
+    before = settings()
     with pytest.raises(KeyError), full_float32():
-        assert [backend.fp32_precision for backend in backends] == ["ieee"] * 3
-        assert torch.backends.cudnn.deterministic
+        assert settings() == (["ieee"] * 6, (False, True))
+        # Older flags can be read and set inside, as some models do.
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        with torch.backends.cudnn.flags(enabled=False):
+            pass
         raise KeyError
-    assert [backend.fp32_precision for backend in backends] == ["tf32"] * 3
-    assert not torch.backends.cudnn.deterministic
+    assert settings() == before
 
 
-def test_products_and_preconditioners_are_made_of_full_float32(backends):
+@pytest.mark.usefixtures("put_back")
+def test_what_followed_its_parent_follows_it_afterwards():
+    parent()
+    with full_float32():
+        pass
+    assert torch.backends.mkldnn.conv.fp32_precision == "tf32"
+    torch.backends.fp32_precision = "ieee"
+    assert torch.backends.mkldnn.conv.fp32_precision == "ieee"
+
+
+@pytest.mark.usefixtures("put_back")
+def test_products_and_preconditioners_are_made_of_full_float32():
+    legacy()
     seen = set()
 
     class Watching(nn.Linear):
         def forward(self, x):
-            seen.update(backend.fp32_precision for backend in backends if x.dtype == torch.float32)
+            if x.dtype == torch.float32:
+                seen.update(settings()[0])
             return super().forward(x)
 
     problem = as_problem(Watching(3, 3), (X, torch.tensor([0, 2])))

@@ -34,10 +34,11 @@ def fisher_solve(
 
     F is singular as a rule, and has eigenvalues down to rounding, so that the last digits take
     very many steps. Every iterate is good for a bound from below all the same: ``lower`` ≤ gᵀF⁺g
-    for g in range F, whatever δ is. For the full-batch gradient ḡ, which lies in it, that is ḡᵀF⁺ḡ,
-    ``full_batch`` of :func:`igsref.exact_igs`. A g from elsewhere, such as other data, need not:
+    for g in range F. For the full-batch gradient ḡ, which lies in it, that is ḡᵀF⁺ḡ, ``full_batch``
+    of :func:`igsref.exact_igs`, whatever δ is. A g from elsewhere, such as other data, need not:
     that may be found out or not ("not in range" or "iterations", with residuals above ‖g‖), and
-    ``lower`` is no bound then. Derivatives are taken in float64: a bound is of no use without.
+    ``lower`` is no bound then; with δ > 0 nothing is found out, and it is NaN. Derivatives are
+    taken in float64: a bound is of no use without.
 
     right_hand_side: g, (m, k), in θ's order; ḡ = ∂L/∂θ of the mean loss unless given, (m, 1).
     tolerance: columns are wanted to ‖g − F x − δ x‖ ≤ tolerance · ‖g‖.
@@ -73,6 +74,7 @@ def fisher_solve(
             tolerance=tolerance,
             max_iterations=max_iterations,
             damping=damping,
+            in_range=g is None,
         )
 
 

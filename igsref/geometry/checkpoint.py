@@ -56,6 +56,16 @@ def _digest(named: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
+def kept_setting(path: Path, name: str) -> str | None:
+    """A setting that a checkpoint was made with; None where there is none, or no whole file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = json.loads((file.metadata() or {})[_HEADER])["settings"].get(name)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 @dataclass
 class Checkpoint:
     """A file that a Krylov run is kept in.

@@ -30,6 +30,8 @@ from igsref.memory import FLOAT64_BYTES
 from igsref.problem import Problem
 from igsref.progress import SECONDS_BEFORE_PROGRESS
 
+EXHAUSTED = "invariant"
+"""Why a run ends that has found all that its precision can tell from rounding."""
 _PILOT = 3
 """Steps with weights and as many without, before one of the two goes on."""
 _LOOK_BACK = 4
@@ -273,7 +275,7 @@ class Limits:
     def reason(self, krylov: Krylov, state: KrylovState) -> str:
         """Why to stop here; empty to go on."""
         if state.space.frontier.shape[1] == 0:
-            return "invariant"
+            return EXHAUSTED
         last = state.steps[-1] if state.steps else None
         if last and last.missing <= self.tolerance * krylov.largest:
             return "ceiling"
@@ -333,7 +335,8 @@ def _ended(krylov: Krylov, state: KrylovState, reason: str, started: float) -> F
     before = state.steps[-1] if state.steps else None
     step = krylov.verified_step(energies, before, time.monotonic() - started)
     steps = (*state.steps, step)
-    return FoundRange(basis, error, steps, reason, still_to_come(steps))
+    coming = 0.0 if reason == EXHAUSTED else still_to_come(steps)
+    return FoundRange(basis, error, steps, reason, coming)
 
 
 def _short(step: Step, krylov: Krylov, limits: Limits, reached: float) -> bool:

@@ -72,6 +72,11 @@ class Plan:
         """Whether the route's predicted peak is within the budget."""
         return self.bytes_needed <= self.bytes_available
 
+    @property
+    def sketch_is_cheaper(self) -> bool:
+        """Whether the sketched estimate is predicted to take less time than the exact value."""
+        return self.sketched_seconds is not None and self.sketched_seconds < self.seconds
+
     def require(self) -> None:
         """Raise MemoryError, with the sizes and what to do instead, where it does not fit."""
         require_memory(
@@ -87,8 +92,9 @@ class Plan:
         verdict = "fits in" if self.fits else "does NOT fit in"
         sketched = ""
         if self.sketched_bytes is not None and self.sketched_seconds is not None:
+            cheaper = ", cheaper" if self.sketch_is_cheaper else ""
             sketched = (
-                f"; sketched, an estimate: {readable(self.sketched_bytes)}, "
+                f"; sketched, an estimate{cheaper}: {readable(self.sketched_bytes)}, "
                 f"about {readable_time(self.sketched_seconds)}"
             )
         return (

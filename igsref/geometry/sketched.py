@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.part import unlabelled_part
 from igsref.geometry.plan import SKETCH_HEIGHT, sketched_bytes
 from igsref.jacobian.rounding import estimate_rounding
@@ -99,6 +100,7 @@ def sketched_preconditioner(
         made.add_(sketch, block, first)
         first += len(block)
         noise &= silent
+    warn_of_no_derivative(sketch)
     # What is nothing but rounding must not be scaled up to a direction.
     sketch[:, noise] = 0.0
     columns = torch.where(noise, 0.0, equilibrate_columns_(sketch))
@@ -121,6 +123,7 @@ def _row_blocks(problem: Problem) -> Iterator[tuple[Float64[Tensor, "rows params
                 part.likelihood.root(part.logits),
             )
             rows = jacobian_rows(part, contrast)
+            check_rows(part, rows, 0)
             silent = estimate_rounding(part, contrast, rows).noise | ~rows.any(dim=0)
             yield (root @ rows.view(len(chosen), height, m)).flatten(0, 1), silent
 

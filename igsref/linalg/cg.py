@@ -33,8 +33,8 @@ class Solution:
     """Iterates, and what fresh products say of them.
 
     x: (m, k). residual_norms: ‖g − F x − δ x‖ of fresh products, (k,).
-    lower: a lower bound on gᵀF⁺g for each g in range F (δ = 0 or not), (k,); NaN where g was
-        found not to be in it. Exact but for the rounding of one product. For every x,
+    lower: a lower bound on gᵀF⁺g for each g in range F, (k,); NaN where g was found not to be in
+        it, or damping hides whether it is. Exact but for the rounding of one product. For every x,
 
             gᵀF⁺g − xᵀ(2g − F x) = (x − F⁺g)ᵀ F (x − F⁺g) ≥ 0   for g in range F,
 
@@ -62,6 +62,7 @@ def conjugate_gradient(
     tolerance: float,
     max_iterations: SupportsIndex,
     damping: float = 0.0,
+    in_range: bool = False,
 ) -> Solution:
     """Solve (F + δ I) x = g for each column g, starting at 0 (Hestenes & Stiefel 1952).
 
@@ -82,6 +83,8 @@ def conjugate_gradient(
     right_hand_side: g, (m, k).
     tolerance: columns are wanted to ‖g − F x − δ x‖ ≤ tolerance · ‖g‖.
     max_iterations: of each column. damping: δ ≥ 0.
+    in_range: whether every g is known to lie in range F. With δ > 0 all of them converge, and
+        nothing can be found out of it: ``lower`` is NaN then, unless this is said.
 
     Raises ArithmeticError for a direction of negative curvature, beyond rounding: F is not
     positive semi-definite, and no bound holds. ValueError for numbers out of range, for a product
@@ -97,7 +100,7 @@ def conjugate_gradient(
     checked_positive("tolerance", tolerance)
     most = checked_integer("max_iterations", max_iterations, least=1)
     check_damping(damping)
-    columns = _Columns(product, right_hand_side, tolerance, damping)
+    columns = _Columns(product, right_hand_side, tolerance, damping, in_range)
     for _ in range(most):
         if all(columns.reasons):
             break
@@ -132,8 +135,11 @@ class _Columns:
     reasons: empty for a column that has not ended.
     """
 
-    def __init__(self, product: Product, g: Tensor, tolerance: float, damping: float) -> None:
+    def __init__(
+        self, product: Product, g: Tensor, tolerance: float, damping: float, in_range: bool
+    ) -> None:
         self.product, self.g, self.damping = product, g, damping
+        self.bounded = in_range or damping == 0
         self.allowed = tolerance * g.norm(dim=0)
         self.x, self.residual, self.direction = torch.zeros_like(g), g.clone(), g.clone()
         self.last = g.norm(dim=0)
@@ -227,10 +233,10 @@ class _Columns:
         return curvature <= rounding
 
     def _lower(self) -> Float64[Tensor, " k"]:
-        """(gᵀx)²/(xᵀF x), 0 for x = 0, NaN where g is not in range F."""
+        """(gᵀx)²/(xᵀF x), 0 for x = 0; NaN where g is not in range F, or could not be found so."""
         reached, curvature = (self.g * self.x).sum(dim=0), (self.x * self.images).sum(dim=0)
         lower = torch.where(curvature > 0, reached.square() / curvature, 0.0)
-        outside = [reason == "not in range" for reason in self.reasons]
+        outside = [reason == "not in range" or not self.bounded for reason in self.reasons]
         return lower.masked_fill(torch.tensor(outside, device=lower.device), math.nan)
 
     def _indices(self, chosen: list[bool]) -> Int64[Tensor, " chosen"]:

@@ -17,11 +17,11 @@ from igsref.arguments import checked_integer, checked_positive
 from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
-from igsref.curvature.sharded import ShardedOperator, sharded_operator
+from igsref.curvature.sharded import ShardedOperator, agreed_by_all, sharded_operator
 from igsref.enclosure import Enclosure
-from igsref.geometry.checkpoint import Checkpoint, problem_fingerprint
+from igsref.geometry.checkpoint import Checkpoint, kept_setting, problem_fingerprint
 from igsref.geometry.krylov import FoundRange, Krylov, KrylovState, Limits, run, step_bytes
-from igsref.geometry.plan import sketched_bytes
+from igsref.geometry.plan import plan_of
 from igsref.geometry.preconditioner import (
     EkfacPreconditioner,
     NoPreconditioner,
@@ -60,7 +60,7 @@ def matrixfree_igs(
     group: dist.ProcessGroup | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Result:
-    """IGS by block Krylov iterations: no more than some vectors of length m are held.
+    """IGS by block Krylov iterations: some vectors of length m are held, and a sketch's m² numbers.
 
     model, data, options: as for :func:`igsref.as_problem`; a Problem may stand for both.
     tolerance: stop where no more than that share of the ceiling is missing, or (where the network
@@ -71,12 +71,13 @@ def matrixfree_igs(
         float64. Unless given, float32 where F has at least as many parameters as rows and no
         sketch is asked for, and else float64: directions that float32 cannot tell from rounding
         are many there.
-    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, m² numbers and a
-        QR of 3m × m; "none". Unless given, the sketch where F has fewer parameters than rows and
-        it fits ``memory``, and else EKFAC. No bound depends on it. Which one, and where the
+    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, 9m² numbers and a
+        QR of 3m × m; "none". Unless given, that of the checkpoint; the sketch where F has fewer
+        parameters than rows and it fits ``memory`` (2 GiB unless given) and ``max_seconds``; and
+        else EKFAC. No bound depends on it. Which one, and where the
         sketch's triangle is cut, is said in the result's ``preconditioner``.
-    max_iterations, max_seconds, memory (bytes that the run's vectors may take, what is free unless
-        given): stop there, with what is reached.
+    max_iterations, max_seconds (of steps), memory (bytes that the run's vectors may take, what is
+        free unless given): stop there, with what is reached.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
     group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each
@@ -112,7 +113,7 @@ def matrixfree_igs(
         )
     problem = as_problem(model, data, **options)
     budget = check_budget(memory, problem.function.device)
-    kind = preconditioner or _preconditioner(problem, budget)
+    kind = preconditioner or _preconditioner(problem, memory, max_seconds, checkpoint, group)
     if dtype is None:
         many = problem.num_rows > problem.num_parameters or kind == "sketch"
         dtype = torch.float64 if many else torch.float32
@@ -123,7 +124,8 @@ def matrixfree_igs(
     _require_a_step(problem, sides, budget)
     right = _right(problem, kind, dtype, columns["seed"], budget)
     krylov = _prepared(problem, sides, dtype, right, group)
-    limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-budget))))
+    left = check_budget(memory, problem.function.device) if memory is None else budget
+    limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-left))))
     found = run(krylov, state, limits, store.save if store else lambda state: None)
     return _result(problem, krylov, found)
 
@@ -170,10 +172,28 @@ def _require_a_step(problem: Problem, sides: RightHandSides, budget: int) -> Non
     )
 
 
-def _preconditioner(problem: Problem, budget: int) -> str:
-    """The sketch for tall problems where it fits; a function of sizes and budget."""
-    m = problem.num_parameters
-    return "sketch" if problem.num_rows > m and sketched_bytes(m) <= budget else "ekfac"
+def _preconditioner(
+    problem: Problem,
+    memory: int | None,
+    max_seconds: float,
+    checkpoint: str | Path | None,
+    group: dist.ProcessGroup | None,
+) -> str:
+    """That of the run which goes on, if it says so; else the sketch for tall problems if it fits.
+
+    It fits the budget that plans have, 2 GiB unless given, and the time, in all processes.
+    """
+    kept = kept_setting(Path(checkpoint), "preconditioner") if checkpoint is not None else None
+    if agreed_by_all(kept in PRECONDITIONERS, group):
+        return str(kept)
+    planned = plan_of(problem, memory)
+    fits = (
+        planned.sketched_bytes is not None
+        and planned.sketched_seconds is not None
+        and planned.sketched_bytes <= planned.bytes_available
+        and planned.sketched_seconds <= max_seconds
+    )
+    return "sketch" if agreed_by_all(fits, group) else "ekfac"
 
 
 def _right(

@@ -124,3 +124,14 @@ def test_bad_input_is_named(settings, error, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(error, match=message):
         igsref.fisher_solve(*WIDE, **settings)
+
+
+def test_damping_hides_whether_a_column_is_in_the_range_and_no_bound_is_given():
+    """Equal shifts of all logits change nothing: gᵀF⁺g = 0, and with δ every g converges."""
+    null = torch.zeros(15, 1, dtype=torch.float64)
+    null[12:] = 1.0  # the three biases
+    found = igsref.fisher_solve(*SOFTMAX, null, damping=0.1)
+    assert found.reasons == ("converged",)
+    assert math.isnan(float(found.lower))
+    own = igsref.fisher_solve(*SOFTMAX, damping=0.1)
+    assert 0 < float(own.lower) <= igsref.exact_igs(*SOFTMAX).full_batch.upper

@@ -14,7 +14,12 @@ from torch import nn
 
 from igsref import as_problem
 from igsref.geometry import checkpoint as module
-from igsref.geometry.checkpoint import Checkpoint, CheckpointError, problem_fingerprint
+from igsref.geometry.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    kept_setting,
+    problem_fingerprint,
+)
 from igsref.geometry.krylov import KrylovState, Step
 from igsref.linalg.krylov import KrylovSpace
 from tests.strategies import classes, fill_, gaussian
@@ -349,3 +354,13 @@ def test_writing_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
         assert clock.writings == writings
     # What is in the file is the last that was written, not the last that was offered.
     assert_same(kept(tmp_path / "run").load(CPU), state(seed=2))
+
+
+def test_a_setting_can_be_asked_for_before_anything_is_made(tmp_path):
+    path = tmp_path / "run"
+    assert kept_setting(path, "dtype") is None
+    Checkpoint(path, FINGERPRINT, SETTINGS).save(state())
+    assert kept_setting(path, "dtype") == "torch.float32"
+    assert kept_setting(path, "preconditioner") is None
+    path.write_bytes(path.read_bytes()[:40])
+    assert kept_setting(path, "dtype") is None

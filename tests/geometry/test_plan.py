@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ def test_a_tall_problem_may_be_sketched_and_a_wide_one_not():
     assert tall.sketched_bytes > 8 * (2 + 1) * tall.num_parameters**2
     assert tall.sketched_seconds > 0
     assert "sketched, an estimate" in str(tall)
+    assert tall.sketch_is_cheaper == (tall.sketched_seconds < tall.seconds)
+    assert not wide.sketch_is_cheaper
+    assert replace(tall, sketched_seconds=1.0, seconds=2.0).sketch_is_cheaper
+    assert "cheaper" in str(replace(tall, sketched_seconds=1.0, seconds=2.0))
+    assert "cheaper" not in str(replace(tall, sketched_seconds=2.0, seconds=1.0))
 
 
 @pytest.mark.parametrize("memory", [0, -5])

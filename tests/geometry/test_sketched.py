@@ -67,6 +67,12 @@ def test_apply_and_transposed_are_each_others_adjoint():
     assert allowed < 1e-3 * float(forward.norm() * y.norm())
 
 
+def test_the_seed_decides_where_rows_go():
+    problem = tall()
+    one, other = (sketched_preconditioner(problem, seed, PLENTY).triangle for seed in (1, 2))
+    assert not torch.allclose(one, other, rtol=1e-3)
+
+
 def test_blocks_of_samples_change_nothing_but_rounding(monkeypatch):
     problem = tall()
     whole = sketched_preconditioner(problem, 1, PLENTY)
@@ -93,7 +99,8 @@ def test_a_factor_of_nothing():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3, bias=False)).double()
     model[0].bias.data.fill_(-100.0)
     problem = igsref.as_problem(model, labelled(0, 20, (3,), 3))
-    right = sketched_preconditioner(problem, 0, PLENTY)
+    with pytest.warns(RuntimeWarning, match="do not depend on the chosen parameters"):
+        right = sketched_preconditioner(problem, 0, PLENTY)
     assert right.above == 0.0
     assert dense(right, problem.num_parameters).isfinite().all()
 

@@ -51,7 +51,8 @@ def test_every_iterate_bounds_the_energy_from_below(seed, damping):
     g = basis @ gaussian(seed + 10, 20, 1)
     exact, before = float((g * (inverse @ g)).sum()), 0.0
     for iterations in (1, 2, 4, 8):
-        found = solve(matrix, g, max_iterations=iterations, damping=damping, tolerance=1e-15)
+        settings = {"damping": damping, "in_range": True, "tolerance": 1e-15}
+        found = solve(matrix, g, max_iterations=iterations, **settings)
         assert found.reasons == ("iterations",)
         x = found.x
         stated = float((x * (2 * g - matrix @ x)).sum())

@@ -133,6 +133,38 @@ def test_a_sketch_is_of_use_in_either_dtype(widths, samples):
         assert exact.value * (1 - off) <= found.value <= exact.value * (1 + 1e-9)
 
 
+def test_a_run_that_has_found_everything_has_nothing_to_come():
+    model, data = perceptron(0, 3, 4, 2), labelled(0, 40, (3,), 2)
+    found = matrixfree_igs(model, data, heaviest=40, tolerance=1e-300)
+    assert found.reason == "invariant"
+    assert found.history[-1].number < 5
+    assert found.estimated_gap == 0
+
+
+def test_a_run_goes_on_with_the_preconditioner_it_began_with(tmp_path):
+    model, data = perceptron(0, 4, 5, 3), labelled(0, 60, (4,), 3)
+    first = matrixfree_igs(model, data, max_iterations=2, checkpoint=tmp_path / "run")
+    assert first.preconditioner.startswith("sketch")
+    again = matrixfree_igs(model, data, checkpoint=tmp_path / "run", max_seconds=60.0)
+    whole = matrixfree_igs(model, data)
+    assert again.preconditioner == first.preconditioner
+    assert again.value == whole.value
+    # EKFAC, which a hurried or narrow run would take, is not taken on the way.
+    hurried = matrixfree_igs(model, data, checkpoint=tmp_path / "run", max_seconds=1e-3)
+    assert hurried.preconditioner == first.preconditioner
+    assert "EKFAC" in matrixfree_igs(model, data, max_seconds=1e-3).preconditioner
+
+
+def test_a_sketch_is_the_same_in_other_parameters():
+    model, data = perceptron(4, 3, 6, 6, 3), labelled(4, 80, (3,), 3)
+    scaled = draw_node_scaling(model, torch.Generator().manual_seed(0), 1.0)
+    settings = {"heaviest": 2, "seed": 7, "max_iterations": 6, "tolerance": 1e-300}
+    before, after = (matrixfree_igs(m, data, **settings) for m in (model, scaled))
+    assert before.preconditioner.startswith("sketch")
+    assert before.value < 0.999 * before.ceiling
+    assert before.value == pytest.approx(after.value, rel=1e-9)
+
+
 def test_tall_problems_are_sketched_where_that_fits():
     model, data = perceptron(0, 4, 5, 3), labelled(0, 60, (4,), 3)
     found = matrixfree_igs(model, data, tolerance=1e-3)
