@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -36,6 +37,7 @@ from torch import Tensor, nn
 
 import igsref
 from benchmarks.gpu_agreement import HEADER, Beside, Row, cases, group_row, rows_of
+from benchmarks.gpu_estimates import estimate_rows
 from benchmarks.tables import in_markdown, in_plain_text
 from experiments.cifar_igs import DATA, SYNTHETIC, images
 from experiments.data import Images
@@ -101,7 +103,7 @@ def agreement(device: torch.device) -> Iterator[tuple[str, Row]]:
     cpu = torch.device("cpu")
     pairs = [(case, Beside(case.problem(cpu), case.problem(device))) for case in cases()]
     for case, pair in pairs:
-        for row in rows_of(pair, case.saturated):
+        for row in chain(rows_of(pair, case.saturated), estimate_rows(pair)):
             yield case.name, row
     try:
         yield pairs[0][0].name, group_row(pairs[0][1])

@@ -168,10 +168,11 @@ def rows_of(pair: Beside, saturated: bool) -> Iterator[Row]:
             ("krylov, begun on the CPU", partial(_continued, pair)),
         ]
     for name, route in routes:
-        yield from _guarded(name, route)
+        yield from guarded(name, route)
 
 
-def _guarded(name: str, route: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+def guarded(name: str, route: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows of a route; one that fails where it raises."""
     try:
         yield from route()
     except Exception as error:  # whatever a device may raise

@@ -82,7 +82,7 @@ def test_another_network_is_found(pair, monkeypatch):
 
 def test_a_route_that_raises_is_a_row_that_fails(pair):
     other = Beside(pair.cpu, in_tf32(small_case()).problem(CPU))
-    (row,) = gpu_agreement._guarded("krylov", lambda: gpu_agreement._continued(other))
+    (row,) = gpu_agreement.guarded("krylov", lambda: gpu_agreement._continued(other))
     assert row.what.startswith("krylov: CheckpointError")  # the checkpoint of another network
     assert not row.ok
 
