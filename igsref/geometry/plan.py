@@ -31,7 +31,7 @@ _TALL_SQUARES = 16
 """Matrices of m × m numbers that a streamed tall problem holds, beside copies of its block."""
 SKETCH_HEIGHT = 2
 """Rows of a tall problem's sketch, in multiples of m."""
-_SKETCH_SQUARES = 9
+_SKETCH_SQUARES = 10
 """Matrices of m × m numbers that a sketch of 2m rows and its damped QR hold."""
 _SKETCH_STEPS = 25
 _SKETCH_COLUMNS = 12

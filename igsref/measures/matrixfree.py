@@ -71,7 +71,7 @@ def matrixfree_igs(
         float64. Unless given, float32 where F has at least as many parameters as rows and no
         sketch is asked for, and else float64: directions that float32 cannot tell from rounding
         are many there.
-    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, 9m² numbers and a
+    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, 10m² numbers and a
         QR of 3m × m; "none". Unless given, that of the checkpoint; the sketch where F has fewer
         parameters than rows and it fits ``memory`` (2 GiB unless given) and ``max_seconds``; and
         else EKFAC. No bound depends on it. Which one, and where the

@@ -1,0 +1,175 @@
+"""The protocol: what moves, what comes back, and what is refused."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from igsref.training import SAM, TwoPass
+from tests.training.networks import batch, closure_of, gradient, small
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def values(model):
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def test_the_base_optimizer_goes_along_the_gradient_of_the_second_pass():
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    before = values(model)
+    first = gradient(model, data)
+    norm = torch.cat([g.flatten() for g in first.values()]).norm()
+    second = gradient(model, data, {n: 0.3 * g / norm for n, g in first.items()})
+    expected = cross_entropy(model(data[0]), data[1]).detach()
+    assert torch.equal(optimizer.step(closure_of(model, optimizer, data)).detach(), expected)
+    for value, moved, g in zip(before, values(model), second.values(), strict=True):
+        torch.testing.assert_close(moved, value - 0.1 * g, rtol=1e-12, atol=1e-14)
+
+
+def test_theta_comes_back_bit_for_bit_and_parts_of_a_batch_add_up():
+    model, (x, y) = small(), batch()
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    before = values(model)
+    for part in (slice(0, 5), slice(5, 12)):
+        cross_entropy(model(x[part]), y[part], reduction="sum").div(12).backward()
+    optimizer.perturb()
+    moved = values(model)
+    assert not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True))
+    for part in (slice(0, 5), slice(5, 12)):
+        cross_entropy(model(x[part]), y[part], reduction="sum").div(12).backward()
+    optimizer.restore()
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+    parts = [p.grad.clone() for p in model.parameters()]
+    whole = SAM(model, torch.optim.SGD(model.parameters(), lr=0.0), rho=0.3)
+    whole.step(closure_of(model, whole, (x, y)))
+    for a, p in zip(parts, model.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad, rtol=1e-11, atol=1e-14)
+
+
+def test_clipping_is_of_what_the_base_optimizer_sees():
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    closure = closure_of(model, optimizer, data)
+    closure()
+    optimizer.perturb()
+    closure()
+    optimizer.restore()
+    before = values(model)
+    nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+    optimizer.base.step()
+    change = torch.cat([(a - b).flatten() for a, b in zip(before, values(model), strict=True)])
+    assert float(change.norm()) == pytest.approx(0.1 * 1e-3, rel=1e-3)  # clip adds 1e-6 to norms
+
+
+def test_running_statistics_are_those_of_the_first_pass():
+    model, data = small(norm=True), batch()
+    alone = small(norm=True)
+    alone(data[0])
+    optimizer = SAM(model, sgd(model), rho=5.0)
+    optimizer.step(closure_of(model, optimizer, data))
+    assert int(model[1].num_batches_tracked) == 1
+    assert torch.equal(model[1].running_mean, alone[1].running_mean)
+    assert torch.equal(model[1].running_var, alone[1].running_var)
+
+
+def test_a_second_pass_that_fails_leaves_theta_where_it_was():
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    good, before, calls = closure_of(model, optimizer, data), values(model), []
+
+    def failing():
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError("no more data")
+        return good()
+
+    with pytest.raises(OSError, match="no more data"):
+        optimizer.step(failing)
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+
+
+def test_frozen_parameters_and_those_without_a_gradient_stay():
+    model, data = small(), batch()
+    model[0].bias.requires_grad_(False)
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    closure_of(model, optimizer, data)()
+    before = model[0].bias.clone()
+    optimizer.perturb()
+    assert torch.equal(model[0].bias, before)
+    optimizer.restore()
+
+
+def test_state_and_groups_are_those_of_the_base_optimizer():
+    model, data = small(), batch()
+    base = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = SAM(model, base)
+    optimizer.step(closure_of(model, optimizer, data))
+    other = SAM(model, torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9))
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["lr"] == 0.1
+    assert other.base.state[model[0].weight]["momentum_buffer"].equal(
+        base.state[model[0].weight]["momentum_buffer"]
+    )
+
+
+def test_what_is_out_of_order_is_refused():
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model))
+    with pytest.raises(RuntimeError, match="perturb must follow a backward pass"):
+        optimizer.perturb()
+    with pytest.raises(RuntimeError, match="restore must follow perturb"):
+        optimizer.restore()
+    closure_of(model, optimizer, data)()
+    optimizer.perturb()
+    with pytest.raises(RuntimeError, match="perturb was called twice"):
+        optimizer.perturb()
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_nothing_moves():
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model))
+    closure_of(model, optimizer, data)()
+    model[2].weight.grad[0, 0] = float("nan")
+    before = values(model)
+    with pytest.raises(FloatingPointError, match=r"the gradient of 2\.weight is not finite"):
+        optimizer.perturb()
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+
+
+def test_strangers_are_refused():
+    model = small()
+    with pytest.raises(ValueError, match="of parameters of model; 4 of its 4 are not"):
+        TwoPass(model, sgd(small(1)), lambda gradients: {})
+
+
+def one_of_two(rank, port, out):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        model, (x, y) = small(), batch()
+        wrapped = DistributedDataParallel(model)
+        optimizer = SAM(wrapped, torch.optim.SGD(wrapped.parameters(), lr=0.1), rho=0.3)
+        own = slice(6 * rank, 6 * rank + 6)
+        for _ in range(2):
+            optimizer.step(closure_of(wrapped, optimizer, (x[own], y[own])))
+        if rank == 0:
+            torch.save(values(model), out)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_move_as_one(tmp_path, unused_port=29561):
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model), rho=0.3)
+    for _ in range(2):
+        optimizer.step(closure_of(model, optimizer, data))
+    out = tmp_path / "values"
+    mp.spawn(one_of_two, args=(unused_port, out), nprocs=2)
+    for a, b in zip(torch.load(out), values(model), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
