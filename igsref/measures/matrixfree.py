@@ -71,11 +71,11 @@ def matrixfree_igs(
         float64. Unless given, float32 where F has at least as many parameters as rows and no
         sketch is asked for, and else float64: directions that float32 cannot tell from rounding
         are many there.
-    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, 10m² numbers and a
-        QR of 3m × m; "none". Unless given, that of the checkpoint; the sketch where F has fewer
-        parameters than rows and it fits ``memory`` (2 GiB unless given) and ``max_seconds``; and
-        else EKFAC. No bound depends on it. Which one, and where the
-        sketch's triangle is cut, is said in the result's ``preconditioner``.
+    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, which takes 10m²
+        numbers and a QR of 3m × m; "none". Unless given, that of the checkpoint; the sketch where F
+        has fewer parameters than rows and it fits ``memory`` (2 GiB unless given) and
+        ``max_seconds``; and else EKFAC. No bound depends on it. Which one, and where the sketch's
+        triangle is cut, is said in the result's ``preconditioner``.
     max_iterations, max_seconds (of steps), memory (bytes that the run's vectors may take, what is
         free unless given): stop there, with what is reached.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
