@@ -23,6 +23,7 @@ from benchmarks.processes import timed
 from benchmarks.shares import HEADER, Found, processor_time
 from benchmarks.tables import in_plain_text
 from experiments.data import load_data, random_images
+from experiments.files import DataNotFound
 from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
 
 SIDE = 14
@@ -103,13 +104,20 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
         "--memory", type=int, default=6 * 2**30, help="of the dense route, in bytes"
     )
     parser.add_argument("--limit", type=int, default=60, help="steps")
-    return parser.parse_args(argv)
+    chosen = parser.parse_args(argv)
+    most = max((SIDE**2 + 1) * hidden + 10 * (hidden + 1) for hidden in chosen.hidden)
+    if min(chosen.hidden) < 1 or 9 * chosen.samples <= most:
+        parser.error(f"9 · --samples rows must outnumber the {most} parameters of --hidden, ≥ 1")
+    return chosen
 
 
 def main(argv: list[str] | None = None) -> None:
     """A table for each width, after what plan says of it."""
     chosen = parsed(argv)
-    data = images(chosen.data, chosen.samples)
+    try:
+        data = images(chosen.data, chosen.samples)
+    except DataNotFound as error:
+        raise SystemExit(str(error)) from None
     for hidden in chosen.hidden:
         problem = igsref.as_problem(trained(data, hidden, chosen.epochs), data)
         loss = float(problem.likelihood.loss(problem.labelled_logits, problem.targets).mean())

@@ -29,7 +29,7 @@ import igsref
 from experiments.data import Images, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound
 from experiments.networks import NETWORKS
-from experiments.training import Trained, train_or_load
+from experiments.training import OtherSettings, Trained, train_or_load
 
 SYNTHETIC = "synthetic"
 DATA = ("cifar10", "cifar100", "mnist", SYNTHETIC)
@@ -79,6 +79,12 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     chosen = parser.parse_args(argv)
     if not 0 < chosen.samples <= chosen.train:
         parser.error(f"--samples must lie in 1..{chosen.train} (--train); got {chosen.samples}")
+    if chosen.epochs < 1 or not chosen.tolerance > 0:
+        parser.error("--epochs must be at least 1, and --tolerance positive")
+    try:
+        torch.empty(0, device=chosen.device)
+    except (RuntimeError, AssertionError) as error:
+        parser.error(f"--device {chosen.device}: {str(error).splitlines()[0]}")
     return chosen
 
 
@@ -117,6 +123,8 @@ def main(argv: list[str] | None = None) -> None:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         try:
             trained = trained_network(chosen, group)
+        except OtherSettings as error:
+            raise SystemExit(f"{error} with --output") from None
         except (DataNotFound, CorruptFile) as error:
             raise SystemExit(str(error)) from None
         count = len(trained.data)

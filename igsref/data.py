@@ -38,6 +38,14 @@ class Samples:
             {key: value[chosen] for key, value in self.kwargs.items()},
         )
 
+    def to(self, device: torch.device) -> "Samples":
+        """The same on a device."""
+        return Samples(
+            tuple(value.to(device) for value in self.args),
+            {name: value.to(device) for name, value in self.kwargs.items()},
+            self.labels.to(device),
+        )
+
     def named_inputs(self) -> dict[str, Tensor]:
         """Every input under the name that an error message calls it by."""
         many = len(self.args) > 1

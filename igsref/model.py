@@ -69,6 +69,22 @@ class LogitFunction:
         return sum(tensor.numel() for tensor in self.parameters.values())
 
 
+def placed_model(model: Any, device: torch.device) -> Any:
+    """A copy of a model on a device; what is no model comes back as it is.
+
+    Raises ValueError for a module that cannot be copied.
+    """
+    if isinstance(model, nn.Module):
+        try:
+            return copy.deepcopy(model).to(device)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise ValueError(f"model must be one that can be copied to {device}; {error}") from None
+    if isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], Mapping):
+        values = model[1].items()
+        return model[0], {k: v.to(device) if isinstance(v, Tensor) else v for k, v in values}
+    return model
+
+
 def logit_function(
     model: nn.Module | tuple[Callable[..., Any], Mapping[str, Tensor]],
     *,

@@ -20,6 +20,7 @@ from igsref.model import (
     LogitPicker,
     LogitsError,
     logit_function,
+    placed_model,
     working_device,
 )
 from igsref.pool import multiplicity, pooled
@@ -127,6 +128,8 @@ class ProblemOptions(TypedDict, total=False):
     fisher_data: inputs that F is a mean over, without labels; the labelled ones are appended.
     members: rows of fisher_data that the labelled inputs are, (N,), where it holds them.
     rank_bound: a number that the rank of F is known not to exceed.
+    device: where to compute, "cuda" say; copies of model and data go there. Where they are, which
+        must be one place, unless given.
     """
 
     likelihood: str | Likelihood
@@ -135,6 +138,7 @@ class ProblemOptions(TypedDict, total=False):
     fisher_data: Any
     members: Tensor | None
     rank_bound: SupportsIndex | None
+    device: str | torch.device | None
 
 
 def as_problem(model: Any, data: Any = None, **options: Unpack[ProblemOptions]) -> Problem:
@@ -185,14 +189,20 @@ def _problem(
     fisher_data: Any = None,
     members: Tensor | None = None,
     rank_bound: SupportsIndex | None = None,
+    device: str | torch.device | None = None,
 ) -> Problem:
+    place = None if device is None else _checked_device(device)
     known = None if rank_bound is None else checked_integer("rank_bound", rank_bound, least=0)
     chosen = find_likelihood(likelihood)
-    function = logit_function(model, parameters=parameters, logits=logits)
+    placed = model if place is None else placed_model(model, place)
+    function = logit_function(placed, parameters=parameters, logits=logits)
     labelled = collect(data)
-    _check_device(function, labelled)
+    if place is None:
+        _check_device(function, labelled)
     _check_inputs(labelled)
     samples, rows = pooled(labelled, fisher_data, members)
+    if place is not None:
+        samples = samples.to(place)
     _check_inputs(samples, " of fisher_data")
     samples = _cast_samples(samples, torch.float64)
 
@@ -371,6 +381,17 @@ def _alone(function: LogitFunction, samples: Samples, sample: int, classes: int)
         ) from error
     _check_chunk(value, 1, classes)
     return value
+
+
+def _checked_device(device: Any) -> torch.device:
+    """The device, if this torch can put numbers there. Raises TypeError or ValueError."""
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device must be a torch.device, or the name of one; got {device!r}")
+    try:
+        return working_device(torch.empty(0, device=device).device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device must be one that is there; got {device!r}: {reason}") from None
 
 
 def _check_device(function: LogitFunction, samples: Samples) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import igsref
-from igsref.model import logit_function
+from igsref.model import logit_function, placed_model
 from tests.strategies import architecture, classes, fill_, gaussian, mlp
 
 
@@ -202,3 +202,15 @@ def test_a_device_without_float64_is_left_for_the_cpu_with_one_warning(monkeypat
 
 def test_a_device_with_float64_is_where_things_stay():
     assert logit_function(mlp(0, [3, 2], nn.Tanh)).device == torch.device("cpu")
+
+
+def test_a_placed_model_is_a_copy_and_what_is_no_model_stays():
+    module, place = nn.Linear(2, 2), torch.device("meta")
+    placed = placed_model(module, place)
+    assert placed.weight.device.type == "meta"
+    assert module.weight.device.type == "cpu"
+    function, theta = placed_model((len, {"w": module.weight, "name": "x"}), place)
+    assert function is len
+    assert theta["w"].device.type == "meta"
+    assert theta["name"] == "x"
+    assert placed_model("no model", place) == "no model"

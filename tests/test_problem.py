@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import igsref
+from igsref.data import Samples
 from tests.random_states import states
 from tests.strategies import ARCHITECTURES, architecture, classes, gaussian, mlp
 
@@ -254,3 +255,27 @@ def test_weight_norm_in_its_old_form_is_no_obstacle():
     problem = igsref.as_problem(network, (X, Y))
     assert sorted(problem.function.parameters) == ["0.bias", "0.weight_g", "0.weight_v"]
     assert torch.equal(problem.logits, network(X).detach())
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_takes_copies_of_model_and_data(device):
+    model, x, y = architecture("MLP with relu", 0, 6)
+    here, placed = igsref.as_problem(model, (x, y)), igsref.as_problem(model, (x, y), device=device)
+    assert placed.function.device.type == "cpu"
+    assert torch.equal(here.logits, placed.logits)
+    pair = (lambda theta, x: x @ theta["w"]), {"w": torch.ones(x.shape[1], 3, dtype=x.dtype)}
+    assert igsref.as_problem(pair, (x, y), device=device).num_parameters == 3 * x.shape[1]
+
+
+def test_samples_move_with_all_their_parts():
+    x, y = torch.ones(2, 3), torch.tensor([0, 1])
+    samples = Samples((x,), {"mask": x}, y).to(torch.device("meta"))
+    devices = {t.device.type for t in (*samples.args, *samples.kwargs.values(), samples.labels)}
+    assert devices == {"meta"}
+
+
+@pytest.mark.parametrize("device", ["no such", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device):
+    model, x, y = architecture("MLP with relu", 0, 6)
+    with pytest.raises(ValueError, match=f"device must be one that is there; got '{device}'"):
+        igsref.as_problem(model, (x, y), device=device)

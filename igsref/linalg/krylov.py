@@ -93,4 +93,5 @@ def orthonormal(
     directions = directions @ left[:, sizes > tolerance * longest]
     # The rest of a vector that lay almost in the span is known badly: once more.
     directions = directions - basis @ (basis.mT @ directions)
-    return torch.linalg.qr(directions).Q
+    # Row by row, as a file holds it: products round in another way column by column.
+    return torch.linalg.qr(directions).Q.contiguous()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 import torch.distributed as dist
 
@@ -32,6 +32,8 @@ def igs(
     memory: int | None = None,
     max_seconds: float = 600.0,
     tolerance: float = 1e-2,
+    heaviest: SupportsIndex = 10,
+    probes: SupportsIndex = 1,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     group: dist.ProcessGroup | None = None,
@@ -48,13 +50,15 @@ def igs(
 
     ``reason`` says which and why. The choice is a function of sizes and budget alone, except that 3
     follows where 2 did not show saturation. seed: of the certificate's parameters and of probes.
-    model, data, options: as for :func:`igsref.as_problem`. checkpoint, group: a file, and
-    processes that share the samples, for route 3; 1 and 2 are done by each process on its own,
+    model, data, options: as for :func:`igsref.as_problem`. heaviest, probes: right-hand sides of
+    route 3; several probes where the network is not near its ceiling. checkpoint, group: a file,
+    and processes that share the samples, for route 3; 1 and 2 are done by each process on its own,
     where all of them have the room and the time.
 
     Raises as these functions do.
     """
     checked_positive("max_seconds", max_seconds, finite=False)
+    checked_positive("tolerance", tolerance)
     problem = as_problem(model, data, **options)
     planned = plan_of(problem, memory)
     budget = planned.bytes_available
@@ -76,6 +80,8 @@ def igs(
     found = matrixfree_igs(
         problem,
         tolerance=tolerance,
+        heaviest=heaviest,
+        probes=probes,
         seed=seed,
         max_seconds=max_seconds,
         memory=memory,

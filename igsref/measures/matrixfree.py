@@ -120,7 +120,8 @@ def matrixfree_igs(
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
     sides = right_hand_sides(problem.residuals(), problem.members, problem.pool_size, **columns)
     settings = {**columns, "dtype": str(dtype), "preconditioner": kind}
-    store, state = _kept(problem, checkpoint, settings, group)
+    ends = {"tolerance": tolerance, "max_iterations": limit, "max_seconds": max_seconds}
+    store, state = _kept(problem, checkpoint, settings, ends, group)
     _require_a_step(problem, sides, budget)
     right = _right(problem, kind, dtype, columns["seed"], budget)
     krylov = _prepared(problem, sides, dtype, right, group)
@@ -134,9 +135,13 @@ def _kept(
     problem: Problem,
     checkpoint: str | Path | None,
     settings: dict[str, Any],
+    ends: dict[str, Any],
     group: dist.ProcessGroup | None,
 ) -> tuple[Checkpoint | None, KrylovState | None]:
-    """Where this process writes its checkpoints, if it does, and the state to go on from."""
+    """Where this process writes its checkpoints, if it does, and the state to go on from.
+
+    settings: what a run's numbers depend on. ends: where it stops, the same in all processes.
+    """
     fingerprint = problem_fingerprint(problem) if checkpoint is not None or group else {}
     store = state = None
     if checkpoint is not None:
@@ -145,7 +150,7 @@ def _kept(
     if group is None:
         return store, state
     reached = 0 if state is None else len(state.steps)
-    _check_alike({**fingerprint, **settings, "checkpoint": reached}, group)
+    _check_alike({**fingerprint, **settings, **ends, "checkpoint": reached}, group)
     return (store if dist.get_rank(group) == 0 else None), state
 
 

@@ -48,7 +48,8 @@ class Result:
         numerical rank off from rounding.
     rounding_error: what rounding leaves of value open, absolute, if a clear rank is the rank. An
         estimate, not a bound; without a clear rank it reaches up to the ceiling.
-    per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value to rounding.
+    per_sample: g_i F⁺ g_iᵀ, float64 (N,), their mean is the value to rounding; of an iteration
+        the lower end of each, their mean ``lower``.
     sample_ceiling: of each, (N,). loss: mean training loss, in nats.
     full_batch: G = ḡ F⁺ ḡᵀ, ḡ the full-batch gradient, as an enclosure.
     pool_size: N_F, the number of inputs that F is a mean over; N unless a pool was given.
@@ -122,6 +123,8 @@ class Result:
 
     def heaviest(self, count: SupportsIndex = _HEAVIEST) -> list[tuple[int, float]]:
         """(sample, share of the IGS) of the samples that carry most of it, heaviest first.
+
+        After an iteration shares are of ``lower``: those with right-hand sides of their own lead.
 
         Samples are counted from 0 in the order in which the data came (a loader that shuffles
         gives another order each time).
@@ -199,7 +202,8 @@ class Result:
     def _error_text(self) -> str:
         """What is open of the value, beside what the bracket says."""
         if self.standard_error == 0:
-            return f"estimated rounding {self.rounding_error:.0e}"
+            coming = f", {self.estimated_gap:.1g} still to come" if self.estimated_gap else ""
+            return f"estimated rounding {self.rounding_error:.0e}{coming}"
         return (
             f"standard error {self.standard_error:.1g} over random signs, and "
             f"{self.estimated_gap:.1g} still to come, both estimated"
@@ -217,6 +221,11 @@ class Result:
         return f"{self.grade}, given rank_bound={self.rank_upper}" if trusted else self.grade
 
     def _rank_text(self) -> str:
+        if self.history:
+            return (
+                f"at least {self.rank_lower}, which were looked for, at most {self.rank_upper}, by "
+                f"{self.rank_source} ({self.num_rows} rows, {self._parameters_text()})"
+            )
         unclear = "" if self.clear_rank else "; unclear: the spectrum runs into rounding"
         known = f"between {self.rank_lower} and {self.rank_upper}, the upper end by"
         if self.rank_lower == self.rank_upper:
@@ -242,4 +251,4 @@ class Result:
 
     def _heaviest_text(self) -> str:
         parts = [f"#{sample} {100 * share:.3g}%" for sample, share in self.heaviest()]
-        return ", ".join(parts)
+        return ", ".join(parts) + (" of the lower end" if self.history else "")

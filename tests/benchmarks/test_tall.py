@@ -1,5 +1,7 @@
 """The sketch, EKFAC and the dense route find the same number of a small tall network."""
 
+import pytest
+
 import igsref
 from benchmarks import tall
 
@@ -22,3 +24,10 @@ def test_a_small_run_prints_a_table(capsys):
     out = capsys.readouterr().out
     assert "plan: dense: reduced factor 720 × 424" in out
     assert "sketched, an estimate" in out
+
+
+@pytest.mark.parametrize("sizes", ["--samples 10 --hidden 50", "--samples 80 --hidden 0"])
+def test_what_is_not_tall_is_refused(sizes, capsys):
+    with pytest.raises(SystemExit):
+        tall.main(["--data", "synthetic", *sizes.split()])
+    assert "must outnumber" in capsys.readouterr().err

@@ -376,6 +376,27 @@ def test_a_killed_run_ends_with_the_same_number(tmp_path, monkeypatch):
     assert timeless[0] == timeless[1]
 
 
+def test_blocks_of_vectors_come_back_from_a_file_in_their_own_order(tmp_path):
+    """Column by column products round in another way: seen with 382 parameters, 21 columns."""
+    model, data = perceptron(0, 20, 12, 10), labelled(0, 60, (20,), 10)
+    settings = {"heaviest": 20, "tolerance": 1e-9, "preconditioner": "none", "seed": 3}
+    whole = matrixfree_igs(model, data, max_iterations=8, **settings)
+    path = tmp_path / "run"
+    matrixfree_igs(model, data, max_iterations=4, checkpoint=path, **settings)
+    again = matrixfree_igs(model, data, max_iterations=8, checkpoint=path, **settings)
+    assert again.value == whole.value
+    assert again.per_sample.equal(whole.per_sample)
+
+
+def test_text_says_what_is_still_to_come_and_whose_shares_are_shown():
+    model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
+    found = matrixfree_igs(model, data, heaviest=10, max_iterations=1, tolerance=1e-12)
+    assert found.standard_error == 0
+    assert "still to come" in str(found)
+    assert "of the lower end" in str(found)
+    assert "at least" in str(found)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
     path = tmp_path / "run"
