@@ -70,13 +70,15 @@ def igs(
         f"{readable(planned.bytes_needed)} of {readable(budget)} and about "
         f"{readable_time(planned.seconds)} of {readable_time(max_seconds)}"
     )
-    worth = _worth_a_certificate(problem, budget, max_seconds, seed)
-    if agreed_by_all(worth, group):
+    against = _against_a_certificate(problem, budget, max_seconds, seed)
+    if agreed_by_all(not against, group):
         certificate = saturation_certificate(problem, seed=seed, memory=memory)
         if certificate.full:
             reason = f"{sizes}; {len(certificate.columns)} parameters show full row rank"
             return saturated_igs(problem, certificate, reason)
         sizes += f"; {len(certificate.columns)} parameters show rank {certificate.rank_lower} only"
+    elif against:
+        sizes += f"; no certificate: {against}"
     found = matrixfree_igs(
         problem,
         tolerance=tolerance,
@@ -91,12 +93,17 @@ def igs(
     return replace(found, reason=f"{found.reason} ({sizes})")
 
 
-def _worth_a_certificate(problem: Problem, budget: int, max_seconds: float, seed: int) -> bool:
-    """Whether full row rank is possible by structure, and its certificate fits."""
+def _against_a_certificate(problem: Problem, budget: int, max_seconds: float, seed: int) -> str:
+    """Why none is tried: full row rank is impossible by structure, or it does not fit."""
     rows = problem.num_rows
-    if problem.num_parameters < COLUMNS_PER_ROW * rows or rank_bound(problem).value < rows:
-        return False
+    bound = rank_bound(problem)
+    if bound.value < rows:
+        return f"F has rank {bound.value} at most, by {bound.source}"
+    if problem.num_parameters < COLUMNS_PER_ROW * rows:
+        return f"it takes {COLUMNS_PER_ROW * rows} parameters"
     columns = random_columns(problem, COLUMNS_PER_ROW * rows, seed)
     columns = columns.to(problem.function.device)
-    fits = compressed_bytes(problem, columns) <= budget
-    return fits and compressed_seconds(problem, columns) <= max_seconds
+    needed, seconds = compressed_bytes(problem, columns), compressed_seconds(problem, columns)
+    if needed <= budget and seconds <= max_seconds:
+        return ""
+    return f"it takes {readable(needed)} and about {readable_time(seconds)}"

@@ -1,5 +1,7 @@
 """igs: which route, and that each says the same."""
 
+import re
+
 import pytest
 
 import igsref
@@ -56,3 +58,22 @@ def test_memory_counts_too(monkeypatch):
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"max_seconds must be positive; got 0\.0"):
         igsref.igs(*WIDE, max_seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    "model, data, words",
+    [
+        (*TALL, r"no certificate: F has rank \d+ at most, by"),
+        (
+            perceptron(0, 6, 5, 3),
+            labelled(0, 16, (6,), 3),
+            "no certificate: it takes 64 parameters",
+        ),
+        (*WIDE, r"no certificate: it takes .*iB and about 1\.2 days"),
+    ],
+)
+def test_why_no_certificate_was_tried_is_said(model, data, words, monkeypatch):
+    problem = igsref.as_problem(model, data)
+    monkeypatch.setattr(choose, "compressed_seconds", lambda *sizes: 1e5)
+    found = igsref.igs(problem, max_seconds=plan_of(problem, None).seconds / 2)
+    assert re.search(words, found.reason)
