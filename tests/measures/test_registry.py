@@ -23,7 +23,8 @@ def test_every_public_measure_of_the_library_is_in_the_table():
     named = [
         n for n in igsref.__all__ if n.endswith(("_sharpness", "_flatness", "_norm", "_trace"))
     ]
-    assert set(named) <= functions
+    # An estimate of F's trace or H's, with a standard error: no measure of the table.
+    assert set(named) - {"curvature_trace"} <= functions
 
 
 def test_igs_alone_of_the_measures_of_sharpness_promises_everything():
