@@ -43,7 +43,9 @@ class Job(NamedTuple):
 def certified(job: Job, threads: int) -> list[str]:
     """A row of the table. The peak is what the process holds above what it held before."""
     data = images(job.data, job.train, seed=0)
-    trained = train_or_load(job.network, data, epochs=job.epochs, folder=job.output)
+    trained = train_or_load(
+        job.network, data, epochs=job.epochs, learning_rate=0.01, folder=job.output
+    )
     problem = igsref.as_problem(trained.model, first_samples(trained, job.samples))
     with threads_kept(threads):
         before = reset_peak()
