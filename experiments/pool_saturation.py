@@ -6,8 +6,8 @@
 F is a mean over a pool of N_F images without labels, IGS a sum over N labelled ones among them.
 ``pools``: one CNN, m = 5,145, and pools that grow past N_F(C − 1) = m, of other training images or
 of mirrored and shifted copies of the labelled ones; lower ≤ IGS ≤ upper is proven for the largest
-one, which takes three times as long as the value. ``networks``: CNNs with m = 2,355, of other
-kinds and about equal training loss, in pools of equal size.
+one, which takes more than twice as long as the value alone. ``networks``: CNNs with m = 2,355, of
+other kinds and about equal training loss, in pools of equal size.
 
 What is finished is kept below ``--output``; a run with the same settings goes on from there.
 """
