@@ -389,7 +389,7 @@ def _checked_device(device: Any) -> torch.device:
         raise TypeError(f"device must be a torch.device, or the name of one; got {device!r}")
     try:
         return working_device(torch.empty(0, device=device).device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch raises here
         reason = str(error).splitlines()[0]
         raise ValueError(f"device must be one that is there; got {device!r}: {reason}") from None
 

@@ -16,10 +16,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
-from igsref.geometry.part import unlabelled_part
+from igsref.geometry.part import row_blocks
 from igsref.geometry.plan import SKETCH_HEIGHT, sketched_bytes
 from igsref.jacobian.rounding import estimate_rounding
-from igsref.jacobian.rows import chunk_size, jacobian_rows
+from igsref.jacobian.rows import chunk_size
 from igsref.linalg.equilibrate import equilibrate_columns_
 from igsref.linalg.products import random_signs, seeded
 from igsref.linalg.sketch import damped_triangle, sparse_sketch
@@ -96,7 +96,7 @@ def sketched_preconditioner(
     made = sparse_sketch(rows, SKETCH_HEIGHT * m, seed)
     sketch = problem.logits.new_zeros(made.height, m)
     first, noise = 0, sketch.new_ones(m) > 0
-    for block, silent in _row_blocks(problem):
+    for block, silent in _root_rows(problem):
         made.add_(sketch, block, first)
         first += len(block)
         noise &= silent
@@ -111,21 +111,17 @@ def sketched_preconditioner(
     return SketchedPreconditioner(columns, triangle, made.height, cut, above)
 
 
-def _row_blocks(problem: Problem) -> Iterator[tuple[Float64[Tensor, "rows params"], Tensor]]:
+def _root_rows(problem: Problem) -> Iterator[tuple[Float64[Tensor, "rows params"], Tensor]]:
     """Rows of A, some samples at a time, and which columns hold no digit there."""
     height, m = problem.rows_per_sample, problem.num_parameters
-    parts = torch.arange(problem.pool_size).split(chunk_size(2 * FLOAT64_BYTES * height * m))
-    with interruptible("blocks of samples, sketch", len(parts), "no step was made") as shown:
-        for chosen in shown(parts):
-            part = unlabelled_part(problem, chosen.to(problem.logits.device))
-            contrast, root = (
-                part.likelihood.contrast(part.logits),
-                part.likelihood.root(part.logits),
-            )
-            rows = jacobian_rows(part, contrast)
+    size = chunk_size(2 * FLOAT64_BYTES * height * m)
+    count = -(-problem.pool_size // size)
+    with interruptible("blocks of samples, sketch", count, "no step was made") as shown:
+        for part, contrast, rows in shown(row_blocks(problem, size)):
             check_rows(part, rows, 0)
             silent = estimate_rounding(part, contrast, rows).noise | ~rows.any(dim=0)
-            yield (root @ rows.view(len(chosen), height, m)).flatten(0, 1), silent
+            root = part.likelihood.root(part.logits)
+            yield (root @ rows.view(-1, height, m)).flatten(0, 1), silent
 
 
 def _above(triangle: Float64[Tensor, "m m"], damping: float) -> float:

@@ -20,7 +20,7 @@ from igsref.curvature.rank_bound import rank_bound
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.cut import estimated_row_error, is_clear
 from igsref.geometry.geometry import Certificate, Geometry
-from igsref.geometry.part import unlabelled_part
+from igsref.geometry.part import RowBlock, row_blocks, unlabelled_part
 from igsref.geometry.verify import (
     estimated_certificate,
     is_verifiable,
@@ -108,12 +108,9 @@ class _Source:
         """How many blocks there are."""
         return -(-self.problem.pool_size // self.samples_at_once)
 
-    def blocks(self) -> Iterator[tuple[Problem, Tensor, Tensor]]:
+    def blocks(self) -> Iterator[RowBlock]:
         """Samples as a problem of their own, their contrast and rows of D."""
-        for start in range(0, self.problem.pool_size, self.samples_at_once):
-            part = unlabelled_part(self.problem, slice(start, start + self.samples_at_once))
-            contrast = part.likelihood.contrast(part.logits)
-            yield part, contrast, jacobian_rows(part, contrast)
+        return row_blocks(self.problem, self.samples_at_once)
 
     def scales(self) -> tuple[Float64[Tensor, " params"], float]:
         """Powers of two that bring columns to norm 1, 0 for noise; what rows are known to."""

@@ -105,15 +105,12 @@ def matrixfree_igs(
         "probes": checked_integer("probes", probes, least=1),
         "seed": checked_integer("seed", seed, least=0),
     }
-    if dtype not in (None, torch.float32, torch.float64):
-        raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
-    if preconditioner not in (None, *PRECONDITIONERS):
-        raise ValueError(
-            f"preconditioner must be one of {', '.join(PRECONDITIONERS)}; got {preconditioner!r}"
-        )
+    _check_choices(dtype, preconditioner)
     problem = as_problem(model, data, **options)
     budget = check_budget(memory, problem.function.device)
-    kind = preconditioner or _preconditioner(problem, memory, max_seconds, checkpoint, group)
+    # Asked of all processes, also of one that was told: none must wait for an answer.
+    automatic = _preconditioner(problem, memory, max_seconds, checkpoint, group)
+    kind = preconditioner or automatic
     if dtype is None:
         many = problem.num_rows > problem.num_parameters or kind == "sketch"
         dtype = torch.float64 if many else torch.float32
@@ -129,6 +126,15 @@ def matrixfree_igs(
     limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-left))))
     found = run(krylov, state, limits, store.save if store else lambda state: None)
     return _result(problem, krylov, found)
+
+
+def _check_choices(dtype: torch.dtype | None, preconditioner: str | None) -> None:
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
+    if preconditioner not in (None, *PRECONDITIONERS):
+        raise ValueError(
+            f"preconditioner must be one of {', '.join(PRECONDITIONERS)}; got {preconditioner!r}"
+        )
 
 
 def _kept(

@@ -6,12 +6,14 @@ Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural Network
 The norms are over all parameters together.
 """
 
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from igsref.arguments import check_number, checked_positive
+from igsref.arguments import checked_positive
+from igsref.measures.sharpness.neighbourhood import checked_allowance
+from igsref.measures.sharpness.sam import is_bias
 from igsref.training.two_pass import Gradients, TwoPass
 
 
@@ -36,13 +38,12 @@ def ASAM(
 ) -> TwoPass:
     """ASAM: gradients at θ + ρ T²g/‖Tg‖, T = |w| + η for weights and 1 for biases.
 
-    rho, eta: ρ and η; the defaults are the paper's for CIFAR-10 (ρ = 1 for CIFAR-100). A weight is
-    a parameter in whose name the word is, as in the authors' code; all others have T = 1.
+    rho, eta: ρ and η; the defaults are the paper's for CIFAR-10 (ρ = 1 for CIFAR-100). A bias is a
+    parameter in whose name the word is, as for :func:`igsref.asam_sharpness`.
 
     Raises TypeError or ValueError that names the argument.
     """
-    radius, offset = checked_positive("rho", rho), _checked_eta(eta)
-    return TwoPass(model, base_optimizer, partial(_adaptive, model, radius, offset, False))
+    return _adaptive(model, base_optimizer, rho, eta, torch.abs)
 
 
 def filter_wise_ASAM(
@@ -54,31 +55,34 @@ def filter_wise_ASAM(
 ) -> TwoPass:
     """ASAM whose T of a weight is ‖row‖ + η, a row all entries of one output unit or channel.
 
-    The paper's filter-wise variant, for which it states no defaults of its own: those of ASAM.
+    The paper's filter-wise variant, for which it states no defaults of its own: those of ASAM. A
+    vector of weights, as BatchNorm's, has T = |w| + η.
     """
-    radius, offset = checked_positive("rho", rho), _checked_eta(eta)
-    return TwoPass(model, base_optimizer, partial(_adaptive, model, radius, offset, True))
+    return _adaptive(model, base_optimizer, rho, eta, _row_norms)
 
 
-def _checked_eta(eta: float) -> float:
-    check_number("eta", eta)
-    if not 0 <= eta < float("inf"):
-        raise ValueError(f"eta must be finite and at least 0; got {eta}")
-    return float(eta)
+def _row_norms(weight: Tensor) -> Tensor:
+    """‖row‖, in a shape that goes beside the weight."""
+    if weight.ndim < 2:
+        return weight.abs()
+    return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
 
 
 def _adaptive(
-    model: nn.Module, rho: float, eta: float, filter_wise: bool, gradients: Gradients
-) -> dict[str, Tensor]:
-    scales = {}
-    for name, parameter in model.named_parameters():
-        if name in gradients and "weight" in name.rpartition(".")[2]:
-            size = parameter.detach().abs()
-            if filter_wise and parameter.ndim > 1:
-                size = parameter.detach().flatten(1).norm(dim=1)
-                size = size.view(-1, *[1] * (parameter.ndim - 1))
-            scales[name] = size + eta
-    return _scaled(gradients, scales, rho)
+    model: nn.Module,
+    base_optimizer: torch.optim.Optimizer,
+    rho: float,
+    eta: float,
+    size: Callable[[Tensor], Tensor],
+) -> TwoPass:
+    radius, offset = checked_positive("rho", rho), checked_allowance("eta", eta)
+
+    def perturbation(gradients: Gradients) -> dict[str, Tensor]:
+        weights = {n: p.detach() for n, p in model.named_parameters() if n in gradients}
+        scales = {n: size(w) + offset for n, w in weights.items() if not is_bias(n)}
+        return _scaled(gradients, scales, radius)
+
+    return TwoPass(model, base_optimizer, perturbation)
 
 
 def _scaled(gradients: Gradients, scales: Gradients, rho: float) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from igsref.curvature.factor import reduced_factor
 from tests.measures.test_matrixfree import labelled, perceptron
 
 MODEL, DATA = perceptron(0, 3, 10, 10, 3), labelled(0, 13, (3,), 3)
+TALL = perceptron(0, 3, 4, 3), labelled(0, 40, (3,), 3)
 SETTINGS = {"tolerance": 1e-9, "heaviest": 2, "dtype": torch.float64, "max_iterations": 50}
 WORKER = """
 import json, os, sys
@@ -21,7 +22,7 @@ import torch
 import torch.distributed as dist
 import igsref
 from igsref.curvature.sharded import sharded_operator
-from tests.curvature.test_sharded import DATA, MODEL, SETTINGS
+from tests.curvature.test_sharded import DATA, MODEL, SETTINGS, TALL
 from tests.measures.test_matrixfree import labelled, perceptron
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -40,12 +41,15 @@ images, back = operator.normal(X)
 told["images"], told["back"] = images.tolist(), back.tolist()
 found = igsref.matrixfree_igs(MODEL, DATA, group=group, checkpoint=f"{folder}/run", **SETTINGS)
 told["result"] = found.to_json()
-for name, model, data in [
-    ("another problem", perceptron(rank, 3, 10, 10, 3), DATA),
-    ("too few", MODEL, labelled(0, 1, (3,), 3)),
+told["sketched"] = igsref.matrixfree_igs(*TALL, group=group, **SETTINGS).to_json()
+for name, model, data, settings in [
+    ("another problem", perceptron(rank, 3, 10, 10, 3), DATA, {}),
+    ("another tolerance", MODEL, DATA, {"tolerance": 0.1 / (1 + rank)}),
+    ("one that was told", *TALL, {"preconditioner": "ekfac"} if rank else {}),
+    ("too few", MODEL, labelled(0, 1, (3,), 3), {}),
 ]:
     try:
-        igsref.matrixfree_igs(model, data, group=group)
+        igsref.matrixfree_igs(model, data, group=group, **settings)
     except ValueError as error:
         told[name] = str(error)
 if rank == 1:
@@ -102,10 +106,28 @@ def test_two_agree_with_one(told):
     assert [s.number for s in results[0].history] == [s.number for s in alone.history]
 
 
-def test_processes_with_different_problems_end_both(told):
+def test_two_agree_with_one_by_a_sketch(told):
+    alone = igsref.matrixfree_igs(*TALL, **SETTINGS)
+    assert alone.preconditioner.startswith("sketch")
+    results = [igsref.Result.from_json(one["sketched"]) for one in told]
+    assert results[0] == results[1]
+    assert results[0].preconditioner == alone.preconditioner
+    # T is the same; sums in another order are amplified by directions above the cut, 1/√u at most,
+    # and what is found of them is multiplied out.
+    assert results[0].value == pytest.approx(alone.value, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "case, differs",
+    [
+        ("another problem", "parameters"),
+        ("another tolerance", "tolerance"),
+        ("one that was told", "preconditioner"),
+    ],
+)
+def test_processes_with_different_arguments_end_both(told, case, differs):
     for one in told:
-        expected = "process 1 has other parameters than process 0"
-        assert expected in one["another problem"]
+        assert f"process 1 has other {differs} than process 0" in one[case]
 
 
 def test_more_processes_than_inputs_are_refused(told):

@@ -99,10 +99,10 @@ def test_interrupted_streaming_says_what_was_reached(monkeypatch):
             raise KeyboardInterrupt
         return original(*_, **__)
 
-    from igsref.geometry import tall
+    from igsref.geometry import part
 
-    original = tall.jacobian_rows
-    monkeypatch.setattr(tall, "jacobian_rows", rows)
+    original = part.jacobian_rows
+    monkeypatch.setattr(part, "jacobian_rows", rows)
     with pytest.raises(KeyboardInterrupt, match="interrupted after 3 of 5 blocks of samples"):
         streamed_tall_geometry(problem, 40, "streamed")
 

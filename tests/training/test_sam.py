@@ -27,7 +27,7 @@ def flat(named):
 
 
 def naive_scale(name, parameter, eta, filter_wise):
-    if "weight" not in name:
+    if "bias" in name:
         return torch.ones_like(parameter)
     if not filter_wise:
         return parameter.abs() + eta
@@ -87,5 +87,5 @@ def test_a_radius_that_is_none_is_refused(make, rho):
 @pytest.mark.parametrize("eta", [-0.1, float("inf"), float("nan")])
 def test_an_eta_that_is_none_is_refused(eta):
     model = small()
-    with pytest.raises(ValueError, match="eta must be finite and at least 0"):
+    with pytest.raises(ValueError, match="eta must be at least 0 and finite"):
         ASAM(model, torch.optim.SGD(model.parameters(), lr=0.1), eta=eta)

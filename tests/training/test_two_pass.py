@@ -149,8 +149,8 @@ def test_strangers_are_refused():
         TwoPass(model, sgd(small(1)), lambda gradients: {})
 
 
-def one_of_two(rank, port, out):
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def one_of_two(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/met", rank=rank, world_size=2)
     try:
         model, (x, y) = small(), batch()
         wrapped = DistributedDataParallel(model)
@@ -159,17 +159,16 @@ def one_of_two(rank, port, out):
         for _ in range(2):
             optimizer.step(closure_of(wrapped, optimizer, (x[own], y[own])))
         if rank == 0:
-            torch.save(values(model), out)
+            torch.save(values(model), folder / "values")
     finally:
         dist.destroy_process_group()
 
 
-def test_two_processes_move_as_one(tmp_path, unused_port=29561):
+def test_two_processes_move_as_one(tmp_path):
     model, data = small(), batch()
     optimizer = SAM(model, sgd(model), rho=0.3)
     for _ in range(2):
         optimizer.step(closure_of(model, optimizer, data))
-    out = tmp_path / "values"
-    mp.spawn(one_of_two, args=(unused_port, out), nprocs=2)
-    for a, b in zip(torch.load(out), values(model), strict=True):
+    mp.spawn(one_of_two, args=(tmp_path,), nprocs=2)
+    for a, b in zip(torch.load(tmp_path / "values"), values(model), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)

@@ -71,11 +71,16 @@ def asam_sharpness(
     return _rise_of_step(problem, normalization(problem, offset), rho)
 
 
+def is_bias(name: str) -> bool:
+    """Whether ASAM's T is 1 for a parameter: the word is in its name."""
+    return "bias" in name
+
+
 def normalization(problem: Problem, eta: float) -> Float64[Tensor, " params"]:
     """The diagonal of T_w: |w| + η for weights, 1 for biases; (m,)."""
     return flatten(
         {
-            name: torch.ones_like(value) if "bias" in name else value.abs() + eta
+            name: torch.ones_like(value) if is_bias(name) else value.abs() + eta
             for name, value in problem.function.parameters.items()
         }
     )
