@@ -32,8 +32,15 @@ demo: setup ## Run the digits example; its results go to out/digits
 	$(PY) toy/digits.py --output out/digits
 
 # Two processes with a thread each: a file's tests stay together, with what they share.
-test: setup ## Run the tests and the doctests, with branch coverage
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --cov --cov-branch
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+# Executed annotations make all calls slow: a case of each of the modules' own tests is enough.
+ANNOTATED := --jaxtyping-packages=igsref,beartype.beartype --first-cases igsref tests \
+	-m 'not hypothesis' \
+	$(patsubst %,--ignore=tests/%,laws verification toy benchmarks experiments conformance)
+
+test: setup ## Run the tests and the doctests with branch coverage, then check annotations
+	$(PYTEST) --cov --cov-branch
+	$(PYTEST) $(ANNOTATED)
 
 lint: setup ## Check style, format, types and the order of the layers
 	$(PY) -m ruff check

@@ -1,7 +1,11 @@
-"""Hypothesis: the same examples in every run, unless HYPOTHESIS_PROFILE=random asks for others."""
+"""Hypothesis draws the same examples in each run, unless HYPOTHESIS_PROFILE=random asks for others.
+
+Option ``--first-cases``: one case of each parametrized test.
+"""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Fewer examples than Hypothesis' own 100 keep the suite under its time; `random` takes all of them.
@@ -9,3 +13,22 @@ from hypothesis import settings
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=16)
 settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--first-cases``."""
+    parser.addoption(
+        "--first-cases", action="store_true", help="of a parametrized test, its first case only"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the first case of each test, where that is asked for."""
+    if not config.getoption("--first-cases"):
+        return
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        first.setdefault(item.nodeid.partition("[")[0], item)
+    kept = set(first.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = first.values()
