@@ -1,9 +1,17 @@
 """Sizes are said before anything is allocated."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from igsref.memory import available_memory, check_budget, readable, require_memory
+from igsref.memory import (
+    available_memory,
+    batch_bytes,
+    check_budget,
+    readable,
+    require_memory,
+)
 
 CPU = torch.device("cpu")
 
@@ -49,3 +57,14 @@ def test_the_cpu_has_some_memory_and_not_all_of_it():
 def test_a_cuda_device_says_itself_what_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 80))
     assert available_memory(torch.device("cuda", 0)) == 5
+
+
+def test_a_batch_may_take_a_share_of_a_gpu_and_the_same_on_every_cpu(monkeypatch):
+    sizes = {torch.device("cuda", 0): 2**37, torch.device("cuda", 1): 2**30}
+    monkeypatch.setattr(
+        "torch.cuda.get_device_properties",
+        lambda device: SimpleNamespace(total_memory=sizes[device]),
+    )
+    assert batch_bytes(CPU, 2**29) == 2**29
+    assert batch_bytes(torch.device("cuda", 0), 2**29) == 2**33
+    assert batch_bytes(torch.device("cuda", 1), 2**29) == 2**29

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from igsref.curvature.hessian import saved_per_sample
-from igsref.memory import available_memory
+from igsref.memory import available_memory, batch_bytes
 from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
@@ -22,8 +22,9 @@ def batch_size(problem: Problem, dtype: torch.dtype, copies: int) -> int:
     """Samples at a time where each is alive ``copies`` times with all it saves for the way back."""
     with preserved_random_state():
         per_sample = dtype.itemsize * saved_per_sample(problem) * copies
-    free = available_memory(problem.function.device) // _SHARE
-    return max(1, min(_LARGEST_BATCH, min(_BATCH_BYTES, free) // per_sample))
+    device = problem.function.device
+    most = min(batch_bytes(device, _BATCH_BYTES), available_memory(device) // _SHARE)
+    return max(1, min(_LARGEST_BATCH, most // per_sample))
 
 
 def function_in(problem: Problem, dtype: torch.dtype) -> LogitFunction:

@@ -22,12 +22,12 @@ from igsref.enclosure import Grade
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.verify import is_verifiable, proven_row_error
 from igsref.jacobian.rounding import Rounding, estimate_rounding
-from igsref.jacobian.rows import chunk_size, jacobian_rows, level_of_caller
+from igsref.jacobian.rows import CHUNK_BYTES, chunk_size, jacobian_rows, level_of_caller
 from igsref.linalg.equilibrate import Scales, equilibrate_columns_
 from igsref.linalg.orthogonal import invert_triangle
 from igsref.linalg.rounding import UNIT, gamma
 from igsref.linalg.verified import gram_matrix, independent_rows
-from igsref.memory import FLOAT64_BYTES, check_budget, require_memory
+from igsref.memory import FLOAT64_BYTES, batch_bytes, check_budget, require_memory
 from igsref.problem import Problem
 from igsref.progress import interruptible
 
@@ -233,7 +233,8 @@ def _touched(problem: Problem, columns: Tensor) -> int:
 
 def _samples_at_once(problem: Problem, columns: Tensor) -> int:
     entries = problem.rows_per_sample * _touched(problem, columns)
-    return min(problem.pool_size, chunk_size(FLOAT64_BYTES * entries))
+    most = batch_bytes(problem.function.device, CHUNK_BYTES)
+    return min(problem.pool_size, chunk_size(FLOAT64_BYTES * entries, most))
 
 
 def _groups(problem: Problem, columns: Tensor) -> list[dict[str, Tensor]]:

@@ -33,7 +33,9 @@ from igsref.progress import SECONDS_BEFORE_PROGRESS
 EXHAUSTED = "invariant"
 """Why a run ends that has found all that its precision can tell from rounding."""
 _PILOT = 3
-"""Steps with weights and as many without, before one of the two goes on."""
+"""Steps with weights and as many without, at most, before one of the two goes on."""
+_CLEAR = 0.5
+"""The other is left earlier where the one misses less than that share of what it misses."""
 _LOOK_BACK = 4
 """Steps whose gain estimates what is still to come."""
 _SAFETY = 4.0
@@ -135,18 +137,19 @@ class Krylov:
     weights: Callable[[], Tensor] | None
 
     def start(self, started: float, steps: int = _PILOT) -> KrylovState:
-        """The first steps, or none where there are no weights to be chosen by them."""
-        plain = self._state(None)
-        if self.weights is None:
-            return plain
-        trials = [self._tried(weights, started, steps) for weights in (None, self.weights())]
-        return min(trials, key=lambda state: min((s.missing for s in state.steps), default=0.0))
+        """The first steps, or none where there are no weights to be chosen by them.
 
-    def _tried(self, weights: Tensor | None, started: float, steps: int) -> KrylovState:
-        state = self._state(weights)
-        while state.space.frontier.shape[1] and len(state.steps) < steps:
-            state = self.step(state, started)
-        return state
+        With and without, side by side, until one of the two misses far less.
+        """
+        if self.weights is None:
+            return self._state(None)
+        trials = [self._state(weights) for weights in (None, self.weights())]
+        for _ in range(steps):
+            trials = [self.step(t, started) if _goes_on(t) else t for t in trials]
+            few, many = sorted(_least_missing(trial) for trial in trials)
+            if few < _CLEAR * many:
+                break
+        return min(trials, key=_least_missing)
 
     def _state(self, weights: Tensor | None) -> KrylovState:
         seeds = self.right.transposed(self.operator.adjoint(self.sides.matrix, weights))
@@ -255,6 +258,14 @@ class Krylov:
         return self._tolerance * self.right.amplification
 
 
+def _goes_on(state: KrylovState) -> bool:
+    return state.space.frontier.shape[1] > 0
+
+
+def _least_missing(state: KrylovState) -> float:
+    return min((step.missing for step in state.steps), default=0.0)
+
+
 Saver = Callable[[KrylovState], None]
 
 
@@ -274,7 +285,7 @@ class Limits:
 
     def reason(self, krylov: Krylov, state: KrylovState) -> str:
         """Why to stop here; empty to go on."""
-        if state.space.frontier.shape[1] == 0:
+        if not _goes_on(state):
             return EXHAUSTED
         last = state.steps[-1] if state.steps else None
         if last and last.missing <= self.tolerance * krylov.largest:
@@ -290,16 +301,24 @@ class Limits:
         return "memory" if needed > self.memory else ""
 
 
-def run(krylov: Krylov, state: KrylovState | None, limits: Limits, save: Saver) -> FoundRange:
+def run(
+    krylov: Krylov,
+    state: KrylovState | None,
+    limits: Limits,
+    save: Saver,
+    began: float | None = None,
+) -> FoundRange:
     """Step until little is missing, or little still comes, or a limit is reached.
 
-    state: where to go on, None for the beginning. save: gets each state.
+    state: where to go on, None for the beginning. save: gets each state. began: when seconds
+    start to count, by ``time.monotonic`` (now unless given).
 
     Whenever the run would stop, A X is multiplied out afresh. If less is found than U promised, it
     goes on, unless the last time was no worse.
     Raises KeyboardInterrupt, with what was reached, when it is interrupted.
     """
-    started = time.monotonic() - (state.steps[-1].seconds if state and state.steps else 0.0)
+    before = state.steps[-1].seconds if state and state.steps else 0.0
+    started = (time.monotonic() if began is None else began) - before
     bar = tqdm(desc="Krylov steps", delay=SECONDS_BEFORE_PROGRESS, leave=False, disable=None)
     try:
         if state is None:

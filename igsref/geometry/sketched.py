@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from igsref.geometry.checks import check_rows, warn_of_no_derivative
 from igsref.geometry.part import row_blocks
 from igsref.geometry.plan import SKETCH_HEIGHT, sketched_bytes
+from igsref.geometry.preconditioner import dense_row_grams
 from igsref.jacobian.rounding import estimate_rounding
 from igsref.jacobian.rows import chunk_size
 from igsref.linalg.equilibrate import equilibrate_columns_
@@ -68,6 +69,12 @@ class SketchedPreconditioner:
         """Tᵀ X."""
         scaled = self.columns[:, None] * vectors
         return torch.linalg.solve_triangular(self.triangle.mT, scaled, upper=False)
+
+    def row_grams(
+        self, problem: Problem, samples: Int64[Tensor, " samples"]
+    ) -> Float64[Tensor, "samples height height"]:
+        """A_i T Tᵀ A_iᵀ."""
+        return dense_row_grams(problem, self, samples)
 
     def __str__(self) -> str:
         return (

@@ -25,7 +25,7 @@ from igsref.problem import Problem
 from igsref.progress import SECONDS_BEFORE_PROGRESS
 from igsref.randomness import preserved_random_state
 
-_CHUNK_BYTES = 2**26
+CHUNK_BYTES = 2**26
 _LARGEST_CHUNK = 512
 
 _refused: WeakSet[Callable[[torch.dtype], LogitFunction]] = WeakSet()
@@ -81,9 +81,9 @@ def _chunks(
             progress.update(len(chosen))
 
 
-def chunk_size(bytes_per_sample: int) -> int:
-    """Samples whose rows are computed at once."""
-    return max(1, min(_LARGEST_CHUNK, _CHUNK_BYTES // max(1, bytes_per_sample)))
+def chunk_size(bytes_per_sample: int, most: int = CHUNK_BYTES) -> int:
+    """Samples whose rows are computed at once, in ``most`` bytes."""
+    return max(1, min(_LARGEST_CHUNK, most // max(1, bytes_per_sample)))
 
 
 def _rows_of(

@@ -5,6 +5,7 @@ lower bound. What is estimated are the samples that share a probe, whose energy 
 over random signs. Nothing but the ceiling is known from above.
 """
 
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any, SupportsIndex, Unpack
@@ -14,7 +15,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from igsref.arguments import checked_integer, checked_positive
-from igsref.curvature.kfac import ekfac
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
 from igsref.curvature.sharded import ShardedOperator, agreed_by_all, sharded_operator
@@ -23,9 +23,9 @@ from igsref.geometry.checkpoint import Checkpoint, kept_setting, problem_fingerp
 from igsref.geometry.krylov import FoundRange, Krylov, KrylovState, Limits, run, step_bytes
 from igsref.geometry.plan import plan_of
 from igsref.geometry.preconditioner import (
-    EkfacPreconditioner,
     NoPreconditioner,
     RightPreconditioner,
+    ekfac_preconditioner,
     sample_weights,
 )
 from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
@@ -71,13 +71,15 @@ def matrixfree_igs(
         float64. Unless given, float32 where F has at least as many parameters as rows and no
         sketch is asked for, and else float64: directions that float32 cannot tell from rounding
         are many there.
-    preconditioner: "ekfac"; "sketch", the triangle of a random sketch of 2m rows, which takes 10m²
-        numbers and a QR of 3m × m; "none". Unless given, that of the checkpoint; the sketch where F
-        has fewer parameters than rows and it fits ``memory`` (2 GiB unless given) and
-        ``max_seconds``; and else EKFAC. No bound depends on it. Which one, and where the sketch's
-        triangle is cut, is said in the result's ``preconditioner``.
-    max_iterations, max_seconds (of steps), memory (bytes that the run's vectors may take, what is
-        free unless given): stop there, with what is reached.
+    preconditioner: "ekfac", of 4,096 inputs at random where there are more; "sketch", the triangle
+        of a random sketch of 2m rows, which takes 10m² numbers and a QR of 3m × m; "none". Unless
+        given, that of the checkpoint; the sketch where F has fewer parameters than rows and it fits
+        ``memory`` (2 GiB unless given) and ``max_seconds``; and else EKFAC. No bound depends on it.
+        Which one, and where the sketch's triangle is cut, is said in the result's
+        ``preconditioner``.
+    max_iterations, max_seconds (from the call on, of all parts of a run that goes on), memory
+        (bytes that the run's vectors may take, what is free unless given): stop there, with what
+        is reached. What comes before the first step, preconditioner and weights, is not cut short.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
     group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each
@@ -97,6 +99,7 @@ def matrixfree_igs(
     another problem or settings, and for a damaged one; MemoryError, with the sizes. With a
     group, ValueError where the processes have different problems, or outnumber the inputs.
     """
+    began = time.monotonic()
     checked_positive("tolerance", tolerance)
     checked_positive("max_seconds", max_seconds, finite=False)
     limit = checked_integer("max_iterations", max_iterations, least=1)
@@ -124,7 +127,7 @@ def matrixfree_igs(
     krylov = _prepared(problem, sides, dtype, right, group)
     left = check_budget(memory, problem.function.device) if memory is None else budget
     limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-left))))
-    found = run(krylov, state, limits, store.save if store else lambda state: None)
+    found = run(krylov, state, limits, store.save if store else lambda state: None, began)
     return _result(problem, krylov, found)
 
 
@@ -214,7 +217,7 @@ def _right(
         return sketched_preconditioner(problem, seed, budget, dtype)
     if kind == "none":
         return NoPreconditioner()
-    return EkfacPreconditioner(ekfac(problem, dtype=dtype, memory=budget))
+    return ekfac_preconditioner(problem, seed, budget, dtype)
 
 
 def _prepared(

@@ -142,10 +142,26 @@ def test_a_run_goes_on_from_any_state_to_the_same_end():
         assert [s.value for s in again.steps] == [s.value for s in whole.steps]
 
 
-def test_the_pilot_takes_the_better_of_two(monkeypatch):
+def tried(krylov, weights, steps):
+    """A state after so many steps with these weights."""
+    state = krylov._state(weights)
+    while len(state.steps) < steps:
+        state = krylov.step(state, 0.0)
+    return state
+
+
+def test_the_pilot_takes_the_better_of_two():
     problem = igsref.as_problem(perceptron(2, 3, 12, 12, 3), labelled(2, 12, (3,), 3))
     krylov = prepared(problem, heaviest=0)
     state = krylov.start(0.0)
-    others = [krylov._tried(weights, 0.0, 3) for weights in (None, krylov.weights())]
-    assert state.steps[-1].missing == min(other.steps[-1].missing for other in others)
-    assert others[0].steps[-1].missing != others[1].steps[-1].missing
+    others = [tried(krylov, w, len(state.steps)) for w in (None, krylov.weights())]
+    missing = [other.steps[-1].missing for other in others]
+    assert state.steps[-1].missing == min(missing)
+    assert missing[0] != missing[1]
+
+
+@pytest.mark.parametrize(("clear", "steps"), [(0.0, 3), (1.0, 1)])
+def test_the_pilot_ends_as_soon_as_one_of_the_two_is_clearly_better(clear, steps, monkeypatch):
+    monkeypatch.setattr("igsref.geometry.krylov._CLEAR", clear)
+    problem = igsref.as_problem(perceptron(2, 3, 12, 12, 3), labelled(2, 12, (3,), 3))
+    assert len(prepared(problem, heaviest=0).start(0.0).steps) == steps

@@ -12,6 +12,7 @@ from igsref.geometry.preconditioner import (
     EkfacPreconditioner,
     NoPreconditioner,
     _inverse,
+    ekfac_preconditioner,
     sample_weights,
 )
 from tests.closeness import EPS, assert_within
@@ -73,6 +74,20 @@ def test_each_block_is_damped_by_its_own_largest_scaling():
     assert_within(values, expected.sort().values, 8 * m * EPS * float(expected.max()))
 
 
+def test_ekfac_of_a_large_pool_is_that_of_some_inputs(monkeypatch):
+    monkeypatch.setattr("igsref.geometry.preconditioner.EKFAC_INPUTS", 3)
+    problem = small()
+    made = [ekfac_preconditioner(problem, seed, 2**30, torch.float64) for seed in (0, 0, 1)]
+    x = gaussian(4, problem.num_parameters, 2)
+    assert torch.equal(made[0].apply(x), made[1].apply(x))
+    assert not torch.equal(made[0].apply(x), made[2].apply(x))
+    assert str(made[0]).startswith("EKFAC of 3 inputs, damped by 1e-07")
+    monkeypatch.setattr("igsref.geometry.preconditioner.EKFAC_INPUTS", 5)  # as many as there are
+    whole = ekfac_preconditioner(problem, 0, 2**30, torch.float64)
+    assert torch.equal(whole.apply(x), rooted(problem).apply(x))
+    assert str(whole) == str(rooted(problem))
+
+
 def test_without_ekfac_the_root_is_the_identity():
     x = gaussian(0, 6, 2)
     assert torch.equal(NoPreconditioner().apply(x), x)
@@ -117,16 +132,30 @@ def test_rows_that_are_zero_have_no_weight():
     assert float(weights[[0, 2]].diagonal(dim1=1, dim2=2).min()) > 0
 
 
-def test_rows_in_one_direction_have_the_weight_of_a_pseudo_inverse():
+def test_rows_in_one_direction_have_the_weight_of_a_generalised_inverse():
     grams = torch.tensor([[[4.0, 2.0], [2.0, 1.0]], [[1e-300, 0.0], [0.0, 0.0]]]).double()
     grams[1, 0, 0] = 1e-300  # float32 has it not
     found = _inverse(grams)
-    # (a aᵀ)⁺ = a aᵀ/‖a‖⁴, a = (2, 1); eigenvectors are good to a few eps.
-    assert_within(found[0], grams[0] / 25, 16 * EPS)
+    # Eigenvectors are good to a few eps.
+    assert_within(grams[0] @ found[0] @ grams[0], grams[0], 16 * EPS * 4)
+    assert_within(found[0] @ grams[0] @ found[0], found[0], 16 * EPS)
     assert_within(found[1] * 1e-300, torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), 16 * EPS)
+
+
+def test_rows_of_very_different_lengths_all_have_weight():
+    lengths = torch.tensor([1.0, 1e-9, 1e-150], dtype=torch.float64)
+    correlations = torch.tensor([[2.0, 1, 0], [1, 2, 1], [0, 1, 2]], dtype=torch.float64)
+    gram = lengths[:, None] * correlations * lengths
+    (found,) = _inverse(gram[None])
+    identity = torch.eye(3).double() * 4  # of a matrix with condition 6, in units of the rows
+    assert_within(4 * (gram @ found) / lengths[:, None] * lengths, identity, 64 * EPS)
 
 
 @pytest.mark.parametrize(("small", "kept"), [(1e-11, True), (1e-13, False)])
 def test_directions_below_a_share_of_the_largest_have_no_weight(small, kept):
-    found = _inverse(torch.tensor([[[1.0, 0.0], [0.0, small]]], dtype=torch.float64))
-    assert float(found[0, 1, 1]) == (pytest.approx(1 / small) if kept else 0.0)
+    # Two unit rows in nearly one direction: eigenvalues 2 and twice the small one.
+    gram = torch.tensor([[[1.0, 1 - 2 * small], [1 - 2 * small, 1.0]]], dtype=torch.float64)
+    largest = float(torch.linalg.eigvalsh(_inverse(gram))[0, 1])
+    # The smaller eigenvalue is what a difference of numbers near 1 leaves of it.
+    rounding = 8 * EPS / small
+    assert largest == (pytest.approx(1 / (2 * small), rel=rounding) if kept else pytest.approx(0.5))

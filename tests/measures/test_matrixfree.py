@@ -301,7 +301,7 @@ SETTINGS = {"tolerance": 1e-5, "heaviest": 0}
 
 def test_what_does_not_fit_is_refused_before_any_derivative(monkeypatch):
     model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
-    monkeypatch.setattr("igsref.measures.matrixfree.ekfac", lambda *_, **__: pytest.fail("ran"))
+    monkeypatch.setattr("igsref.geometry.preconditioner.ekfac", lambda *_, **__: pytest.fail("ran"))
     with pytest.raises(MemoryError, match=r"11 right-hand sides and 67 parameters needs 46\.1 KiB"):
         matrixfree_igs(model, data, memory=10_000)
 
@@ -317,6 +317,7 @@ def test_what_does_not_fit_any_longer_ends_the_run():
 
 def test_an_interrupted_run_says_how_far_it_came(monkeypatch):
     model, data = perceptron(0, 3, 20, 20, 4), labelled(0, 30, (3,), 4)
+    monkeypatch.setattr(krylov, "_CLEAR", 0.0)
     steps = iter(range(8))  # of which six are the pilot, with weights and without
     true = krylov.extended
 

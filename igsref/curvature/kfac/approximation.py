@@ -30,6 +30,7 @@ class Ekfac:
     """F_ekfac, block-diagonal and positive semidefinite, in θ's order.
 
     blocks: one for each layer, or tensor, that has its own; together they have every entry of θ.
+        Those of "kronecker" layers come first, in the model's order.
     rules: how each tensor of θ is approximated, "kronecker", "dense" or "diagonal"
         (see :func:`ekfac`).
     """

@@ -27,17 +27,27 @@ class Block:
         damping: float,
         absolute: float,
     ) -> Float[Tensor, "groups outputs inputs k"]:
-        """U (diag(S) + λI)^exponent Uᵀ, λ = damping · max S + absolute.
-
-        Of a negative exponent, the power of a pseudo-inverse: 0 where S + λ is 0.
-        """
-        shifted = self.scalings + (damping * self.scalings.max() + absolute)
-        factors = shifted.pow(exponent)
-        if exponent < 0:
-            factors = torch.where(shifted > 0, factors, 0.0)
+        """U (diag(S) + λI)^exponent Uᵀ, λ = damping · max S + absolute."""
+        factors = self.factors(exponent, damping, absolute)
         inputs, outputs = self.input_basis, self.output_basis
         inside = _times(vectors, _transposed(inputs), _transposed(outputs))
         return _times(factors[..., None] * inside, inputs, outputs)
+
+    def bases(
+        self,
+    ) -> tuple[Float[Tensor, "groups inputs inputs"], Float[Tensor, "groups outputs outputs"]]:
+        """U_A and U_B of a block that has both. Raises ValueError for another one."""
+        if self.input_basis is None or self.output_basis is None:
+            raise ValueError("a block without a Kronecker eigenbasis has no U_A and U_B")
+        return self.input_basis, self.output_basis
+
+    def factors(
+        self, exponent: float, damping: float, absolute: float = 0.0
+    ) -> Float[Tensor, "groups outputs inputs"]:
+        """(S + λ)^exponent; of a negative one that of a pseudo-inverse: 0 where S + λ is 0."""
+        shifted = self.scalings + (damping * self.scalings.max() + absolute)
+        factors = shifted.pow(exponent)
+        return factors if exponent >= 0 else torch.where(shifted > 0, factors, 0.0)
 
     def diagonal(self) -> Float[Tensor, "groups outputs inputs"]:
         """The diagonal of U diag(S) Uᵀ: (U∘U) S."""

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
 from igsref.curvature.kfac.capture import capture
 from igsref.curvature.kfac.layers import KroneckerLayer
 from igsref.data import Samples
-from igsref.memory import require_memory
+from igsref.linalg.equilibrate import power_of_two_scale
+from igsref.memory import batch_bytes, require_memory
 from igsref.model import LogitFunction
 from igsref.problem import Problem
 from igsref.progress import SECONDS_BEFORE_PROGRESS
@@ -24,10 +25,14 @@ _LARGEST_GROUP = 16
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some samples as the pool of a problem of their own, and the rows Lᵀ K of each."""
+    """Some samples as the pool of a problem of their own, and the rows Lᵀ K of each.
+
+    scales: powers of two that the rows were multiplied by; 1 unless the source is ``scaled``.
+    """
 
     problem: Problem
     cotangents: Float[Tensor, "samples rows classes"]
+    scales: Float64[Tensor, "samples rows"]
 
     def __len__(self) -> int:
         return len(self.cotangents)
@@ -38,7 +43,8 @@ class Source:
     """Where chunks come from: samples of a problem's pool by index, and the function in a dtype.
 
     size: samples of a chunk. group: rows of each that are differentiated together. work: bytes
-    that the temporary tensors of a chunk may take.
+    that the temporary tensors of a chunk may take. scaled: whether each row is brought near 1,
+    which keeps those of confident samples in float32.
     """
 
     problem: Problem
@@ -47,6 +53,7 @@ class Source:
     size: int
     group: int
     work: int
+    scaled: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,6 +82,10 @@ class Source:
         args, kwargs = self.problem.samples.inputs(chosen)
         logits = self.problem.logits[chosen.to(self.problem.logits.device)]
         cotangents = likelihood.root(logits) @ likelihood.contrast(logits)
+        scales = torch.ones_like(cotangents[:, :, 0])
+        if self.scaled:
+            scales = power_of_two_scale(cotangents.abs().amax(dim=2).flatten()).view_as(scales)
+            cotangents = scales[:, :, None] * cotangents
         samples = Samples(
             tuple(_cast(value, dtype) for value in args),
             {key: _cast(value, dtype) for key, value in kwargs.items()},
@@ -88,7 +99,7 @@ class Source:
             targets=logits[:0].to(dtype),
             members=self.problem.members[:0],
         )
-        return Chunk(part, cotangents.to(dtype))
+        return Chunk(part, cotangents.to(dtype), scales)
 
     def groups(self, chunk: Chunk) -> Iterator[Float[Tensor, "samples group classes"]]:
         """The rows of a chunk, a few at a time."""
@@ -101,28 +112,33 @@ def source(
     layers: Sequence[KroneckerLayer],
     function: LogitFunction,
     budget: int,
+    *,
+    all_rows: bool = False,
 ) -> Source:
     """Chunks of a size for which ``budget`` bytes are enough beside what is kept throughout.
 
-    Raises MemoryError, with the sizes, where they are not for one row of one sample.
+    all_rows: those of a sample are differentiated together, however many there are, and scaled.
+    Raises MemoryError, with the sizes, where they are not for one sample: one row of it, or all.
     """
     single = Source(problem, function, samples, 1, 1, 0)
     chunk = single.chunk(samples[:1])
     fixed, row = _entries_per_sample(chunk.problem, layers)
     entry = torch.finfo(single.dtype).bits // 8
-    gradient = max([layer.entry_count for layer in layers], default=0)
+    height = chunk.cotangents.shape[1]
+    least = height if all_rows else 1
+    gradient = least * max([layer.entry_count for layer in layers], default=0)
     require_memory(
-        entry * (fixed + row + gradient),
+        entry * (fixed + least * row + gradient),
         budget,
         "EKFAC of one sample, beside the factors of all layers,",
         "choose fewer parameters with parameters='…'",
     )
-    work = min(_CHUNK_BYTES, budget // 2)
-    group = min(_LARGEST_GROUP, chunk.cotangents.shape[1])
+    work = min(batch_bytes(problem.function.device, _CHUNK_BYTES), budget // 2)
+    group = height if all_rows else min(_LARGEST_GROUP, height)
     size = work // (entry * (fixed + group * row))
     if size == 0:
-        size, group = 1, 1
-    return Source(problem, function, samples, min(size, _LARGEST_CHUNK), group, work)
+        size, group = 1, least
+    return Source(problem, function, samples, min(size, _LARGEST_CHUNK), group, work, all_rows)
 
 
 def in_dtype(function: LogitFunction, dtype: torch.dtype) -> LogitFunction:

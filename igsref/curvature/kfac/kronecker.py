@@ -7,14 +7,14 @@ Fast approximate natural gradient descent in a Kronecker-factored eigenbasis, Ne
 that they are the diagonal of UᵀFU, and no other diagonal in this basis is nearer to F.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from igsref.curvature.kfac.block import Block
-from igsref.curvature.kfac.capture import capture
+from igsref.curvature.kfac.capture import Capture, capture
 from igsref.curvature.kfac.chunks import Source
 from igsref.curvature.kfac.layers import KroneckerLayer
 
@@ -49,12 +49,12 @@ def _bases(source: Source, layers: Sequence[KroneckerLayer]) -> Bases:
         factors = {layer: factors[layer] for layer in faithful}
         for layer, (a, _) in factors.items():
             if found.uses[layer]:
-                _add_outer(a, found.inputs(layer))
+                add_outer(a, found.inputs(layer))
         for cotangents in source.groups(chunk):
             derivatives = found.derivatives(cotangents)
             for layer, (_, b) in factors.items():
                 if layer in derivatives:
-                    _add_outer(b, derivatives[layer].flatten(0, 1))
+                    add_outer(b, derivatives[layer].flatten(0, 1))
     # Popped one by one: a factor is let go as soon as its eigenvectors are there.
     return {
         layer: tuple(torch.linalg.eigh(factor).eigenvectors for factor in factors.pop(layer))
@@ -62,7 +62,7 @@ def _bases(source: Source, layers: Sequence[KroneckerLayer]) -> Bases:
     }
 
 
-def _add_outer(
+def add_outer(
     total: Float[Tensor, "groups size size"], vectors: Float[Tensor, "batch groups size positions"]
 ) -> None:
     """total += Σ v vᵀ, over batch and positions."""
@@ -77,16 +77,31 @@ def _scalings(source: Source, bases: Bases) -> dict[KroneckerLayer, Tensor]:
     for chunk in source.chunks("scalings") if bases else ():
         found = capture(chunk.problem, list(bases))
         for cotangents in source.groups(chunk):
-            derivatives = found.derivatives(cotangents)
-            for layer in derivatives:
-                inputs, outputs = bases[layer]
-                a = torch.einsum("gij,ngit->ngjt", inputs, found.inputs(layer))
-                delta = torch.einsum("gop,nrgot->nrgpt", outputs, derivatives[layer])
-                _add_squares(sums[layer], delta, a, source.work)
+            for layer, delta, a in in_bases(found, cotangents, bases):
+                add_squares(sums[layer], delta, a, source.work)
     return {layer: total / len(source.samples) for layer, total in sums.items()}
 
 
-def _add_squares(
+def in_bases(
+    found: Capture,
+    cotangents: Float[Tensor, "samples rows classes"],
+    bases: Bases,
+) -> Iterator[
+    tuple[
+        KroneckerLayer,
+        Float[Tensor, "samples rows groups outputs positions"],
+        Float[Tensor, "samples groups inputs positions"],
+    ]
+]:
+    """U_Bᵀδ and U_Aᵀa of each layer that was called."""
+    derivatives = found.derivatives(cotangents)
+    for layer in list(derivatives):
+        inputs, outputs = bases[layer]
+        a = torch.einsum("gij,ngit->ngjt", inputs, found.inputs(layer))
+        yield layer, torch.einsum("gop,nrgot->nrgpt", outputs, derivatives.pop(layer)), a
+
+
+def add_squares(
     total: Float[Tensor, "groups outputs inputs"],
     delta: Float[Tensor, "samples rows groups outputs positions"],
     a: Float[Tensor, "samples groups inputs positions"],

@@ -22,7 +22,7 @@ def row_blocks(
     wanted = {name for names in dense for name in names} | set(diagonal)
     if not wanted:
         return []
-    function = _restricted(source.function, wanted)
+    function = restricted(source.function, wanted)
     own = ranges(function.parameters)
     columns = [_indices(own, names) for names in dense]
     like = next(iter(theta.values()))
@@ -47,7 +47,7 @@ def row_blocks(
     ]
 
 
-def _restricted(function: LogitFunction, names: set[str]) -> LogitFunction:
+def restricted(function: LogitFunction, names: set[str]) -> LogitFunction:
     """The same function with some of its tensors for θ, in their order, the others constants."""
     theta = function.parameters
     return replace(
