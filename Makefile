@@ -35,7 +35,7 @@ demo: setup ## Run the digits example; its results go to out/digits
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
 # Executed annotations make all calls slow: a case of each of the modules' own tests is enough.
 ANNOTATED := --jaxtyping-packages=igsref,beartype.beartype --first-cases igsref tests \
-	-m 'not hypothesis' \
+	-m 'not hypothesis and not long' \
 	$(patsubst %,--ignore=tests/%,laws verification toy benchmarks experiments conformance)
 
 test: setup ## Run the tests and the doctests with branch coverage, then check annotations

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -13,6 +14,7 @@ def test_readme_has_examples():
     assert BLOCKS
 
 
+@pytest.mark.long
 def test_examples_run_one_after_the_other():
     torch.manual_seed(0)
     scope: dict[str, object] = {}

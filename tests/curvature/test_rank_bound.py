@@ -246,6 +246,7 @@ def case(seed: int) -> Case:
     return Case(kind, rank_bound(problem), exact_rank(model, problem))
 
 
+@pytest.mark.long
 def test_the_exact_rank_is_never_above_the_bound():
     above = [seed for seed in range(CASES) if case(seed).rank > case(seed).bound.value]
     assert not above

@@ -91,6 +91,7 @@ print(result.num_rows, result.num_parameters, peak("VmHWM:") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("sizes", [(500, 170, 170), (3500, 20, 25)], ids=["wide", "tall"])
 def test_predicted_bytes_cover_the_measured_peak_and_not_much_more(sizes):

@@ -147,6 +147,7 @@ print(tall.num_rows, tall.num_parameters, peak("VmHWM:") - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_predicted_bytes_cover_the_measured_peak_and_not_much_more():
     """A fresh process, whose peak nothing else has raised yet."""

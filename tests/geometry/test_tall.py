@@ -34,6 +34,7 @@ def problem_of(name: str, seed: int, samples: int = 90) -> igsref.Problem:
     return igsref.as_problem(model, (x, y))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("rows_at_once", [1, 50, 10_000])
 def test_streamed_equals_in_memory(name, rows_at_once):

@@ -582,6 +582,7 @@ def test_powers_of_two_change_no_digit(kind):
 WIDEST = 1e-6
 
 
+@pytest.mark.long
 def test_brackets_of_piecewise_linear_networks_are_closed_by_their_exact_rank():
     sources = Counter()
     for kind, seed in product(KINDS, SEEDS):

@@ -105,6 +105,7 @@ def test_expected_value_is_the_rank(likelihood, seed, samples):
     assert igsref.expected_igs(geometry) == pytest.approx(rank, abs=samples * 9 * 2**-48)
 
 
+@pytest.mark.long
 def test_expected_value_equals_the_sum_over_all_labellings():
     model, x, _ = architecture("MLP with tanh", 0, 3)
     p = igsref.as_problem(model, (x, torch.zeros(3, dtype=torch.int64))).logits.softmax(dim=1)

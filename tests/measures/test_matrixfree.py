@@ -351,6 +351,7 @@ matrixfree_igs(*KILLED, **SETTINGS, checkpoint=sys.argv[1])
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_with_the_same_number(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SHARE", 0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -11,6 +11,7 @@ MLP = (perceptron(0, 4, 8, 8, 3), labelled(0, 25, (4,), 3))
 CNN = (convolutional(1), labelled(1, 9, (1, 6, 6), 3))
 
 
+@pytest.mark.long
 def test_truncation_grows_to_the_igs_and_is_not_it():
     model, data = CNN
     exact = igsref.exact_igs(model, data)

@@ -164,6 +164,7 @@ def one_of_two(rank, folder):
         dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_move_as_one(tmp_path):
     model, data = small(), batch()
     optimizer = SAM(model, sgd(model), rho=0.3)

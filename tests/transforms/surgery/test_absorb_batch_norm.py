@@ -44,6 +44,7 @@ def test_absorption_leaves_igs_with_or_without_a_bias_of_the_layer(seed, bias):
     assert_same_igs(before, after)
 
 
+@pytest.mark.long
 def test_absorption_into_a_convolution_leaves_igs():
     model, x, y = architecture("batch norm", 0, 50)
     absorbed = absorb_batch_norm(model)

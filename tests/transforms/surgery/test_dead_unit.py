@@ -26,6 +26,7 @@ def test_dead_unit_leaves_igs(seed, hidden):
     assert_same_igs(before, after)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["convolution", "batch norm"])
 def test_dead_channel_leaves_igs(name):
     model, x, y = architecture(name, 0, 50)
