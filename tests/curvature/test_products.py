@@ -1,5 +1,9 @@
 """F V and H V beside the dense matrices; what is counted."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -98,3 +102,52 @@ def test_what_does_not_fit_is_refused_before_any_derivative(call, monkeypatch):
         monkeypatch.setattr(module, "factor_operator", lambda *_, **__: pytest.fail("ran"))
     with pytest.raises(MemoryError, match=r"27 parameters needs .*iB, and 1000 B is there; choose"):
         call(*NETWORK, memory=1000)
+
+
+PEAK = """
+import torch, igsref
+from igsref.curvature import {name} as module
+
+def held(field):
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+def problem(width):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.Tanh())
+    model.append(torch.nn.Linear(width, width)).append(torch.nn.Tanh())
+    model.append(torch.nn.Linear(width, 3)).double()
+    return igsref.as_problem(model, (torch.randn(3, 2).double(), torch.arange(3)))
+
+torch.set_num_threads(1)
+needed, call = [], lambda problem: igsref.{call}
+module.require_memory = lambda size, *_: needed.append(size)
+call(problem(8))  # what torch loads at first
+large = problem(1000)
+before = held("VmRSS:")
+call(large)
+print(needed[-1], held("VmHWM:") - before)
+"""
+VECTOR = 8 * 1_008_000
+ALLOCATOR = 100e6
+"""Bytes beside vectors: small blocks, and pages that are kept."""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("trace", "curvature_trace(problem, products=12)"),
+        ("density", "spectral_density(problem, probes=1, steps=8)"),
+        ("solve", "fisher_solve(problem, max_iterations=4)"),
+    ],
+)
+def test_predicted_bytes_cover_the_measured_peak_and_not_much_more(name, call):
+    """A fresh process, whose peak nothing else has raised yet."""
+    command = [sys.executable, "-W", "ignore", "-c", PEAK.format(name=name, call=call)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    predicted, grown = (int(number) for number in run.stdout.split())
+    assert grown > 3 * VECTOR  # else the measurement has missed the vectors
+    assert grown <= predicted + ALLOCATOR
+    assert predicted <= 4 * grown + ALLOCATOR
