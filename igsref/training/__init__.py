@@ -1,7 +1,22 @@
 """Optimizers that look around before they step, behind one protocol: see :mod:`.two_pass`."""
 
+from igsref.training.ekfac import EKFAC
 from igsref.training.gradient_norm import GR, gradient_norm_penalty
+from igsref.training.igs import IGS
+from igsref.training.label_rules import empirical_labels, exact_labels, sampled_labels
 from igsref.training.sam import ASAM, SAM, filter_wise_ASAM
 from igsref.training.two_pass import TwoPass
 
-__all__ = ["ASAM", "GR", "SAM", "TwoPass", "filter_wise_ASAM", "gradient_norm_penalty"]
+__all__ = [
+    "ASAM",
+    "EKFAC",
+    "GR",
+    "IGS",
+    "SAM",
+    "TwoPass",
+    "empirical_labels",
+    "exact_labels",
+    "filter_wise_ASAM",
+    "gradient_norm_penalty",
+    "sampled_labels",
+]

@@ -62,6 +62,7 @@ class Capture:
         self,
         cotangents: Float[Tensor, "samples classes"],
         derivatives: dict[KroneckerLayer, Tensor],
+        weights: Float[Tensor, " samples"] | None = None,
     ) -> list[KroneckerLayer]:
         """The layers whose gradients are what their uses say, for every sample.
 
@@ -69,8 +70,12 @@ class Capture:
         rounding, far below √eps ‖w δ‖‖a‖. It is not if the weights are read outside of the
         layer's call, if a hook or another forward changes what comes of them, or if the first axis
         holds not samples.
+
+        weights: w, random unless given. Where δ_i is a derivative of all samples' c·f, as batch
+        statistics make it, only ones are right, and do not tell what the first axis holds.
         """
-        weights = torch.randn(len(self.logits), generator=torch.Generator().manual_seed(0))
+        if weights is None:
+            weights = torch.randn(len(self.logits), generator=torch.Generator().manual_seed(0))
         weights = weights.to(cotangents)
         found = self._pulled_back(weights[:, None] * cotangents, list(self.leaves.values()))
         exact = dict(zip(self.leaves, found, strict=True))

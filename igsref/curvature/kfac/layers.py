@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from igsref.flat import ranges
 from igsref.model import LogitFunction
 
-_NORMALISATIONS = (
+NORMALISATIONS = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.LayerNorm,
@@ -120,18 +120,18 @@ def kronecker_layers(function: LogitFunction) -> list[KroneckerLayer]:
     """Every Linear, Conv1d and Conv2d that has tensors of its own in θ."""
     return [
         KroneckerLayer(module, own.get("weight"), own.get("bias"))
-        for module, own in _owned(function, (nn.Linear, nn.Conv1d, nn.Conv2d))
+        for module, own in owned(function, (nn.Linear, nn.Conv1d, nn.Conv2d))
     ]
 
 
 def normalisations(function: LogitFunction) -> list[tuple[str, ...]]:
     """The names in θ of γ and β, for every normalisation that has tensors of its own there."""
-    return [tuple(own.values()) for _, own in _owned(function, _NORMALISATIONS)]
+    return [tuple(own.values()) for _, own in owned(function, NORMALISATIONS)]
 
 
-def _owned(
+def owned(
     function: LogitFunction, kinds: tuple[type[nn.Module], ...]
-) -> list[tuple[nn.Module, dict[str, str]]]:
+) -> list[tuple[Any, dict[str, str]]]:
     """Modules of some kinds with weight and bias that are in θ and that no other module has."""
     if function.module is None:
         return []
