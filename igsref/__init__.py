@@ -4,6 +4,7 @@ Jang, Lee, Park, Noh, "A Reparametrization-Invariant Sharpness Measure Based on 
 Geometry", NeurIPS 2022.
 """
 
+from igsref import training as training
 from igsref.curvature.density import spectral_density
 from igsref.curvature.eigenpairs import top_eigenpairs
 from igsref.curvature.fisher import Spectrum, eigenvalues, fisher, gram, spectrum

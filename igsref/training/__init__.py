@@ -4,6 +4,7 @@ from igsref.training.ekfac import EKFAC
 from igsref.training.gradient_norm import GR, gradient_norm_penalty
 from igsref.training.igs import IGS
 from igsref.training.label_rules import empirical_labels, exact_labels, sampled_labels
+from igsref.training.penalty import exact_igs_penalty
 from igsref.training.sam import ASAM, SAM, filter_wise_ASAM
 from igsref.training.two_pass import TwoPass
 
@@ -15,6 +16,7 @@ __all__ = [
     "SAM",
     "TwoPass",
     "empirical_labels",
+    "exact_igs_penalty",
     "exact_labels",
     "filter_wise_ASAM",
     "gradient_norm_penalty",
