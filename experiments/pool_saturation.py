@@ -13,7 +13,6 @@ What is finished is kept below ``--output``; a run with the same settings goes o
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,8 @@ import matplotlib
 import torch
 
 from experiments.data import Images, generator, load_data, random_images
-from experiments.files import CorruptFile, DataNotFound, replacing
+from experiments.files import CorruptFile, DataNotFound
+from experiments.kept import kept
 from experiments.leverage import BAND, Row, examined
 from experiments.pool_picture import STYLE, picture
 from experiments.pool_tables import (
@@ -97,17 +97,6 @@ QUICK = Sizes(
     networks_ratio=1.5,
     test=50,
 )
-
-
-def kept(path: Path, settings: Any, compute: Callable[[], Any]) -> Any:
-    """What compute gives as JSON: read where the file holds it for the same settings."""
-    wanted = json.loads(json.dumps(settings))
-    if path.is_file() and (stored := json.loads(path.read_text()))["settings"] == wanted:
-        return stored["result"]
-    result = compute()
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"settings": wanted, "result": result}) + "\n")
-    return result
 
 
 def pools_part(sizes: Sizes, data: Images, folder: Path) -> list[Point]:

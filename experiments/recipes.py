@@ -5,6 +5,7 @@ many epochs, end wherever they do.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,7 +51,11 @@ class Fitted:
     loss: float
 
 
-def fitted(recipe: Recipe, data: Images) -> Fitted:
+Builder = Callable[[str, int, int], nn.Module]
+"""A network's name, number of classes, channels of its images ↦ a new network."""
+
+
+def fitted(recipe: Recipe, data: Images, builder: Builder = build) -> Fitted:
     """The network of a recipe, trained on the first images of data.
 
     After ``most_epochs`` it is taken as it is, above its target: :func:`shortfall` says so.
@@ -60,7 +65,7 @@ def fitted(recipe: Recipe, data: Images) -> Fitted:
     seen = with_label_noise(clean, recipe.wrong, recipe.seed)
     with preserved_random_state():
         torch.manual_seed(recipe.seed)
-        model = build(recipe.network, data.num_classes, data.in_channels)
+        model = builder(recipe.network, data.num_classes, data.in_channels)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.rate, momentum=MOMENTUM, weight_decay=recipe.decay
     )
