@@ -1,0 +1,253 @@
+"""Table 1 of the paper, tried honestly: SGD, GR, SAM, ASAM and IGS, by accuracy on test images.
+
+    IGSREF_DATA=FOLDER python experiments/table1.py --row mnist-3fcn --seeds 5
+    python experiments/table1.py --row cifar10-vgg11bn --device cuda --epochs 60
+
+ρ is chosen by accuracy on training images that are held out (10,000, or a fifth), over two seeds of
+their own, never on the test images; then each method trains on all training images. Differences
+from SGD are of runs with one seed, which have the same initial weights and batches.
+
+Every run is kept below ``--output`` as JSON; a run with the same settings goes on from there.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from experiments.data import Images, generator, load_data, random_images
+from experiments.files import CorruptFile, DataNotFound
+from experiments.kept import kept
+from experiments.methods import METHODS, Outcome, Trial, run
+
+HELD_OUT = 10_000
+CHOOSING_SEEDS = (1000, 1001)
+SMOOTHING = 0.1
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network and its data. train: images, all unless given. paper: accuracies in %, by method.
+
+    Epochs, batches and rates are choices made here; those of the paper's main text are not known.
+    """
+
+    network: str
+    data: str
+    epochs: int
+    train: int | None = None
+    augment: bool = False
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+
+_MNIST = {"SGD": 98.13, "GR": 98.20, "SAM": 98.62, "ASAM": 98.65, "IGS": 98.65}
+ROWS = {
+    "mnist-3fcn": Row("3fcn", "mnist", 12, paper=_MNIST),
+    "cifar10-vgg11bn": Row("vgg11_bn", "cifar10", 200, augment=True),
+    "cifar10-resnet56": Row("resnet56", "cifar10", 200, augment=True),
+    "cifar10-wrn16-8": Row("wrn16_8", "cifar10", 200, augment=True),
+    "cifar100-vgg11bn": Row("vgg11_bn", "cifar100", 200, augment=True),
+    "cifar100-resnet56": Row("resnet56", "cifar100", 200, augment=True),
+    "cifar100-wrn16-8": Row("wrn16_8", "cifar100", 200, augment=True),
+    "cifar10-resnet8": Row("resnet8", "cifar10", 15, train=5000, augment=True),
+    "synthetic": Row("3fcn", SYNTHETIC, 2, train=200),
+}
+"""The paper's seven, one that two processor cores can do, and one to see that it runs."""
+
+
+def images(row: Row, split: str) -> Images:
+    """All training or test images of a row, or as many as it takes."""
+    if row.data == SYNTHETIC:
+        return random_images(int(split == "test"), 200, in_channels=1, side=28)
+    return load_data(row.data, split, row.train if split == "train" else None)
+
+
+def trial(row: Row, method: str, rho: float, seed: int, smoothing: float) -> Trial:
+    """How a method trains on a row."""
+    augment = {"flips": True, "crops": 4} if row.augment else {}
+    return Trial(row.network, method, rho, seed, row.epochs, smoothing=smoothing, **augment)
+
+
+def measured(made: Trial, row: Row, choosing: bool, device: str, folder: Path) -> Outcome:
+    """The outcome of a trial: read where it was kept, or trained. choosing: without test images."""
+    name = f"{made.method}-{made.rho:g}-{made.smoothing:g}-{made.seed}.json"
+    settings = [asdict(made), row.data, row.train, choosing, device]
+
+    def compute() -> dict[str, object]:
+        train = images(row, "train")
+        parts = split_off(train, made.seed) if choosing else (train, images(row, "test"))
+        return asdict(run(made, *(part.to(device) for part in parts)))
+
+    return Outcome(**kept(folder / ("choosing" if choosing else "test") / name, settings, compute))
+
+
+def split_off(data: Images, seed: int) -> tuple[Images, Images]:
+    """All but 10,000 images, or a fifth of fewer than 50,000, and these."""
+    count = min(HELD_OUT, len(data) // 5)
+    order = torch.randperm(len(data), generator=generator("held out", seed))
+    parts = order[count:], order[:count]
+    left, right = (
+        replace(data, images=data.images[places], labels=data.labels[places]) for places in parts
+    )
+    return left, right
+
+
+@dataclass(frozen=True)
+class Study:
+    """A row under one smoothing: ρ of each method, and the outcomes of each by seed."""
+
+    row: Row
+    smoothing: float
+    rhos: dict[str, float]
+    outcomes: dict[str, list[Outcome]]
+
+
+def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
+    """Choose ρ of each method, then run all seeds; several trainings at a time."""
+    folder = chosen.output / chosen.row
+    with ProcessPoolExecutor(
+        chosen.processes,
+        mp_context=get_context("spawn"),
+        initializer=_one_thread,
+    ) as pool:
+
+        def all_of(trials: Sequence[Trial], choosing: bool) -> list[Outcome]:
+            job = partial(measured, row=row, choosing=choosing, device=chosen.device, folder=folder)
+            futures = [pool.submit(job, each) for each in trials]
+            bar = {"desc": "choosing ρ" if choosing else "seeds", "leave": False, "disable": None}
+            return [future.result() for future in tqdm(futures, **bar)]
+
+        candidates = [
+            trial(row, name, rho, seed, smoothing)
+            for name in chosen.methods
+            for rho in METHODS[name].rhos
+            for seed in CHOOSING_SEEDS
+        ]
+        found = all_of(candidates, choosing=True)
+        rhos = {name: best_rho(name, candidates, found) for name in chosen.methods}
+        trials = [
+            trial(row, name, rhos[name], seed, smoothing)
+            for name in chosen.methods
+            for seed in range(chosen.seeds)
+        ]
+        results = all_of(trials, choosing=False)
+    outcomes = {
+        name: [r for t, r in zip(trials, results, strict=True) if t.method == name]
+        for name in chosen.methods
+    }
+    return Study(row, smoothing, rhos, outcomes)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def best_rho(method: str, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> float:
+    """The ρ with the highest mean accuracy on what was held out; 0 for a method without one.
+
+    A ρ with which a training ended early is not taken. Raises FloatingPointError where all are so.
+    """
+    if not METHODS[method].rhos:
+        return 0.0
+    means = {}
+    for rho in METHODS[method].rhos:
+        own = [
+            outcome.accuracy
+            for made, outcome in zip(trials, outcomes, strict=True)
+            if made.method == method and made.rho == rho
+        ]
+        means[rho] = sum(own) / len(own)
+    finite = {rho: mean for rho, mean in means.items() if math.isfinite(mean)}
+    if not finite:
+        raise FloatingPointError(f"{method} ended early with every ρ of {METHODS[method].rhos}")
+    return max(finite, key=lambda rho: finite[rho])
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error, NaN of a single value."""
+    found = torch.tensor(values, dtype=torch.float64)
+    spread = float(found.std()) if len(values) > 1 else float("nan")
+    return float(found.mean()), spread / len(values) ** 0.5
+
+
+def table(name: str, found: Study) -> str:
+    """Accuracies in %, mean ± standard error over seeds, and paired differences from SGD."""
+    lines = [
+        f"{name}: {found.row.network}, {found.row.epochs} epochs, label smoothing "
+        f"{found.smoothing:g}",
+        f"{'method':<6}  {'ρ':>6}  {'runs':>4}  {'accuracy, %':>14}  {'less SGD':>14}  "
+        f"{'paper':>6}  {'s a run':>8}",
+    ]
+    base = found.outcomes.get("SGD", [])
+    for method, own in found.outcomes.items():
+        accuracy = shown(*mean_and_error([100 * each.accuracy for each in own]))
+        pairs = zip(own, base, strict=False)
+        less = [100 * (each.accuracy - other.accuracy) for each, other in pairs]
+        difference = shown(*mean_and_error(less), sign="+") if less and method != "SGD" else "–"
+        paper = f"{found.row.paper[method]:.2f}" if method in found.row.paper else "–"
+        seconds = sum(each.seconds for each in own) / len(own)
+        lines.append(
+            f"{method:<6}  {found.rhos[method]:>6g}  {len(own):>4}  {accuracy:>14}  "
+            f"{difference:>14}  {paper:>6}  {seconds:>8.0f}"
+        )
+        lines += [f"  {method}: {each.ended}" for each in own if each.ended]
+    return "\n".join(lines)
+
+
+def shown(mean: float, error: float, sign: str = "") -> str:
+    return f"{mean:{sign}.2f} ± {error:.2f}"
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--row", choices=tuple(ROWS), default="mnist-3fcn")
+    parser.add_argument("--method", choices=("all", *METHODS), default="all", help="beside SGD")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--smoothing", choices=("both", "0", str(SMOOTHING)), default="both")
+    parser.add_argument("--epochs", type=int, help="in place of the row's")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("out/table1"))
+    chosen = parser.parse_args(argv)
+    for name in ("seeds", "processes", "epochs"):
+        value = getattr(chosen, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1; got {value}")
+    every = chosen.method == "all"
+    chosen.methods = list(METHODS) if every else list(dict.fromkeys(["SGD", chosen.method]))
+    return chosen
+
+
+def main(argv: list[str] | None = None) -> None:
+    """A table for each smoothing."""
+    chosen = parsed(argv)
+    row = ROWS[chosen.row]
+    if chosen.epochs is not None:
+        row = replace(row, epochs=chosen.epochs)
+    try:
+        for split in ("train", "test"):
+            images(row, split)
+    except (DataNotFound, CorruptFile) as error:
+        raise SystemExit(str(error)) from None
+    levels = (0.0, SMOOTHING) if chosen.smoothing == "both" else (float(chosen.smoothing),)
+    for smoothing in levels:
+        print(table(chosen.row, study(chosen, row, smoothing)), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

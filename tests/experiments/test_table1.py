@@ -1,0 +1,121 @@
+"""ρ is chosen without test images, runs are kept, and differences are of equal seeds."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from experiments import table1
+from experiments.data import random_images
+from experiments.methods import METHODS, Outcome, Trial
+from experiments.table1 import ROWS, Study, best_rho, main, split_off, table
+
+SMALL = ["--row", "synthetic", "--method", "SAM", "--seeds", "2", "--epochs", "1"]
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setattr(table1, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+
+
+def outcome(accuracy, seconds=1.0, ended=""):
+    return Outcome(accuracy, 0.1, 0.1, seconds, ended)
+
+
+def trials_of(method):
+    return [
+        Trial("3fcn", method, rho, seed, 1)
+        for rho in METHODS[method].rhos
+        for seed in table1.CHOOSING_SEEDS
+    ]
+
+
+def test_rows_are_the_paper_s_seven_and_two_more():
+    paper = [name for name in ROWS if name not in ("cifar10-resnet8", "synthetic")]
+    assert len(paper) == 7
+    assert ROWS["mnist-3fcn"].paper["IGS"] == 98.65
+
+
+def test_a_row_is_run_and_printed_and_kept(one_process, tmp_path, capsys, monkeypatch):
+    arguments = [*SMALL, "--smoothing", "0.1", "--output", str(tmp_path)]
+    main(arguments)
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == "synthetic: 3fcn, 1 epochs, label smoothing 0.1"
+    assert [line.split()[0] for line in lines[2:4]] == ["SGD", "SAM"]
+    assert lines[2].split()[2] == lines[3].split()[2] == "2"
+    files = sorted(path.name for path in (tmp_path / "synthetic" / "choosing").iterdir())
+    assert len(files) == 5 * 2
+    settings = json.loads((tmp_path / "synthetic" / "choosing" / files[0]).read_text())["settings"]
+    assert settings[0]["smoothing"] == 0.1
+    monkeypatch.setattr(table1, "run", lambda *_: pytest.fail("trained again"))
+    main(arguments)
+    assert capsys.readouterr().out == printed
+
+
+def test_test_images_take_no_part_in_choosing(one_process, tmp_path, monkeypatch):
+    seen = []
+    true = table1.run
+
+    def watched(made, train, held_out):
+        seen.append((made.seed in table1.CHOOSING_SEEDS, len(train), held_out.name))
+        return true(made, train, held_out)
+
+    monkeypatch.setattr(table1, "run", watched)
+    main([*SMALL, "--smoothing", "0", "--output", str(tmp_path)])
+    choosing = {rest for own, *rest in seen if own for rest in [tuple(rest)]}
+    testing = {rest for own, *rest in seen if not own for rest in [tuple(rest)]}
+    assert choosing == {(160, "synthetic, seed 0")}
+    assert testing == {(200, "synthetic, seed 1")}
+
+
+def test_what_is_held_out_is_a_fifth_and_apart():
+    data = random_images(0, 50)
+    train, held_out = split_off(data, 1)
+    assert (len(train), len(held_out)) == (40, 10)
+    everything = sorted(float(x.sum()) for part in (train, held_out) for x in part.images)
+    assert everything == sorted(float(x.sum()) for x in data.images)
+
+
+def test_the_radius_is_the_best_in_the_mean_and_none_that_ended_early():
+    trials, rhos = trials_of("SAM"), METHODS["SAM"].rhos
+    accuracies = {rhos[0]: (0.9, 0.5), rhos[1]: (0.8, 0.75), rhos[2]: (0.99, float("nan"))}
+    outcomes = [
+        outcome(accuracies.get(t.rho, (0.1, 0.1))[table1.CHOOSING_SEEDS.index(t.seed)])
+        for t in trials
+    ]
+    assert best_rho("SAM", trials, outcomes) == rhos[1]
+    assert best_rho("SGD", trials, outcomes) == 0.0
+    with pytest.raises(FloatingPointError, match=r"SAM ended early with every ρ of \(0\.01"):
+        best_rho("SAM", trials, [outcome(float("nan"))] * len(trials))
+
+
+def test_differences_are_of_runs_with_one_seed():
+    outcomes = {
+        "SGD": [outcome(0.9), outcome(0.8)],
+        "IGS": [outcome(0.92), outcome(0.82, ended="")],
+    }
+    found = Study(ROWS["mnist-3fcn"], 0.0, {"SGD": 0.0, "IGS": 0.02}, outcomes)
+    lines = table("mnist-3fcn", found).splitlines()
+    # Accuracies vary by 10 points from seed to seed; the difference of 2 does not vary.
+    assert lines[2].split()[3:] == ["85.00", "±", "5.00", "–", "98.13", "1"]
+    assert lines[3].split()[3:] == ["87.00", "±", "5.00", "+2.00", "±", "0.00", "98.65", "1"]
+
+
+def test_a_run_that_ended_early_is_named():
+    outcomes = {"SGD": [outcome(float("nan"), ended="step 3 of epoch 1: the loss is nan")]}
+    found = Study(ROWS["synthetic"], 0.0, {"SGD": 0.0}, outcomes)
+    assert table("synthetic", found).splitlines()[-1] == "  SGD: step 3 of epoch 1: the loss is nan"
+
+
+@pytest.mark.parametrize("name", ["seeds", "processes", "epochs"])
+def test_numbers_that_cannot_be_are_refused_by_name(name, capsys):
+    with pytest.raises(SystemExit):
+        main([f"--{name}", "0"])
+    assert f"--{name} must be at least 1; got 0" in capsys.readouterr().err
+
+
+def test_absent_data_is_said_in_a_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("IGSREF_DATA", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"^cifar100: looked for "):
+        main(["--row", "cifar100-wrn16-8", "--output", str(tmp_path / "out")])
