@@ -4,6 +4,7 @@ Central differences of ``exact_igs``; autograd through the damped Fisher matrix,
 and autograd through the Fisher matrix in a fixed basis of its range.
 """
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -339,7 +340,9 @@ class Noisy(nn.Module):
         return self.layer(x) + torch.rand((), dtype=x.dtype)
 
 
-def test_what_cannot_be_is_refused():
+def test_what_cannot_be_is_refused(monkeypatch):
+    # Annotations, where they are executed, would refuse some of it first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     model, data = tall()
     with pytest.raises(ValueError, match="rho must be finite and positive"):
         exact_igs_penalty(model, data, 0.0)
