@@ -26,7 +26,9 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -219,17 +221,21 @@ def stopped(plain: Run, train_loss: float) -> int:
     return int(reached[0, 0]) if len(reached) else len(plain.train) - 1
 
 
-def experiment(seeds: int, steps: int, first: int = 0) -> tuple[list[Task], Outcome]:
-    """Every method on the task and from the θ of each seed."""
-    chosen = range(first, first + seeds)
-    tasks = [poisoned_task(torch.Generator().manual_seed(seed)) for seed in chosen]
-    runs = {
-        method.name: [
-            train(method, task, seed, steps) for seed, task in zip(chosen, tasks, strict=True)
-        ]
-        for method in METHODS
-    }
-    return tasks, runs
+def experiment(seeds: int, steps: int, processes: int = 1) -> tuple[list[Task], Outcome]:
+    """Every method on the task and from the θ of each seed, some seeds at a time."""
+    tasks = [poisoned_task(torch.Generator().manual_seed(seed)) for seed in range(seeds)]
+    jobs = tasks, range(seeds), [steps] * seeds
+    if processes == 1:
+        runs = list(map(all_methods, *jobs))
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            runs = list(pool.map(all_methods, *jobs))
+    return tasks, {method.name: [own[k] for own in runs] for k, method in enumerate(METHODS)}
+
+
+def all_methods(task: Task, seed: int, steps: int) -> list[Run]:
+    torch.set_num_threads(1)  # torch adds in one order then, in any process
+    return [train(method, task, seed, steps) for method in METHODS]
 
 
 def figures(outcome: Outcome) -> dict[str, dict[str, list[float]]]:
@@ -363,12 +369,13 @@ def label_losses(panel: Axes, title: str) -> None:
 
 
 def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
-    """--output, --seeds and --steps; a mistake in one ends the script with a line that names it."""
+    """--output and three numbers; a mistake in one ends the script with a line that names it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     folder = Path("out/poisoned_labels")
     parser.add_argument("--output", type=Path, default=folder, help="folder (%(default)s)")
     parser.add_argument("--seeds", type=whole_number, default=SEEDS, help="how many (%(default)s)")
     parser.add_argument("--steps", type=whole_number, default=STEPS, help="of Adam (%(default)s)")
+    parser.add_argument("--processes", type=whole_number, default=2, help="(%(default)s)")
     options = parser.parse_args(argv)
     if not 2 <= options.seeds <= HIDDEN_SEEDS:
         parser.error(
@@ -377,6 +384,8 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     if options.steps < 2:
         parser.error(f"--steps must be at least 2; got {options.steps}")
+    if options.processes < 1:
+        parser.error(f"--processes must be at least 1; got {options.processes}")
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -386,7 +395,7 @@ def options_of(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = options_of(argv)
-    tasks, outcome = experiment(options.seeds, options.steps)
+    tasks, outcome = experiment(options.seeds, options.steps, options.processes)
     print(report(outcome), end="\n\n")
     one = tasks[0], [(method, outcome[method.name][0]) for method in METHODS]
     boundaries = save_figure(boundaries_picture, one, options.output / "boundaries")
@@ -396,6 +405,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    # As fast for so small a network, and torch then adds in one order on any number of cores.
-    torch.set_num_threads(1)
     main()

@@ -153,8 +153,8 @@ def test_the_script_prints_its_table_and_writes_the_pictures(
     asked = []
     monkeypatch.setattr(toy, "experiment", lambda *options: asked.append(options) or experiment)
     folder = tmp_path / "new" / "folder"
-    toy.main(["--output", str(folder), "--seeds", "2", "--steps", "3"])
-    assert asked == [(2, 3)]
+    toy.main(["--output", str(folder), "--seeds", "2", "--steps", "3", "--processes", "1"])
+    assert asked == [(2, 3, 1)]
     printed = capsys.readouterr().out
     for words in ("9 + 6 points", "3 steps of Adam", "over 2 seeds", "saturation", "of 2 seeds"):
         assert words in printed
@@ -171,6 +171,7 @@ def test_the_script_prints_its_table_and_writes_the_pictures(
         (["--seeds", "1"], "--seeds must lie in 2"),
         (["--seeds", "1001"], "to 1000; got 1001"),
         (["--steps", "1"], "--steps must be at least 2; got 1"),
+        (["--processes", "0"], "--processes must be at least 1; got 0"),
         (["--steps", "many"], "--steps: must be a whole number; got 'many'"),
         (["--output", "{file}"], "--output must name a folder"),
     ],
