@@ -9,7 +9,7 @@ from igsref.curvature.factor import reduced_factor
 from igsref.curvature.kfac import chunks, ekfac, row_grams
 from tests.closeness import assert_within
 from tests.curvature.kfac.cases import AGREEMENT, KRONECKER, problem_of
-from tests.strategies import architecture, classes, gaussian, mlp
+from tests.strategies import architecture, classes, fill_, gaussian, mlp
 
 DAMPING = 1e-3
 EXPONENT = -0.5
@@ -18,8 +18,10 @@ ROWED = ("batch norm", "layer norm", "tied weights", "attention and embedding")
 
 
 def dense(problem, approximation):
-    """A_i T² A_iᵀ, from rows of A T."""
-    powered = approximation.power(reduced_factor(problem).mT, EXPONENT, DAMPING)
+    """A_i T² A_iᵀ, from rows of A T, each of length 1 while T, in its own dtype, acts on it."""
+    factor = reduced_factor(problem)
+    lengths = factor.norm(dim=1)
+    powered = approximation.power((factor / lengths[:, None]).mT, EXPONENT, DAMPING) * lengths
     rows = powered.mT.view(problem.pool_size, problem.rows_per_sample, -1)
     return rows @ rows.mT
 
@@ -64,17 +66,19 @@ def test_more_rows_than_are_differentiated_together_elsewhere():
 
 
 def test_in_float32_they_are_those_of_confident_samples_too():
-    model = mlp(1, [3, 6, 3], nn.Tanh)
-    with torch.no_grad():
-        model[-1].bias.copy_(torch.tensor([0.0, -120.0, -240.0]))
-    problem = igsref.as_problem(model, (gaussian(2, 4, 3), classes(3, 4, 3)))
-    # Rows √p K J: their squares are below the smallest float32.
-    assert float(reduced_factor(problem).norm(dim=1).min()) ** 2 < 1e-45
+    x = gaussian(2, 5, 3)
+    x[1] *= 250  # the others keep EKFAC alive
+    problem = igsref.as_problem(fill_(nn.Linear(3, 3).double(), 1), (x, classes(3, 5, 3)))
     approximation = ekfac(problem, dtype=torch.float32)
+    expected = dense(problem, approximation)
+    # Rows √p K J of which float32 has no digit.
+    lengths = reduced_factor(problem).view(5, 2, -1).norm(dim=2)
+    assert float(lengths[1].min()) < 1e-46
+    assert float(expected[1].diagonal().min()) > 0
     found = row_grams(problem, approximation, EXPONENT, DAMPING)
     assert found.dtype == torch.float64
     # Products of some six float32 factors in sums of tens of terms.
-    assert_grams(found, dense(problem, approximation), 100 * torch.finfo(torch.float32).eps)
+    assert_grams(found, expected, 100 * torch.finfo(torch.float32).eps)
 
 
 def test_without_the_memory_for_one_sample_the_sizes_are_said():
