@@ -56,12 +56,13 @@ SYNTHETIC = "synthetic"
 
 
 def loaded(name: str, test: int) -> tuple[Images, Images]:
-    """300 training images and test images, with few pixels."""
+    """300 training images and so many test images, 10,000 for all that there are; few pixels."""
     if name == SYNTHETIC:
         sides = {"side": SIDES[name], "in_channels": 1, "spread": 1.0}
         parts = random_images(0, IMAGES, **sides), random_images(1, test, **sides)
     else:
-        parts = load_data(name, "train", IMAGES), load_data(name, "test", test)
+        count = None if test == TEST else test  # classes of MNIST's test images differ in size
+        parts = load_data(name, "train", IMAGES), load_data(name, "test", count)
     train, held_out = (smaller(part, SIDES[name]) for part in parts)
     return train, held_out
 
