@@ -19,8 +19,8 @@ import torch
 import igsref
 from benchmarks.growth import first_samples
 from benchmarks.processes import fresh_processes, peak, reset_peak, threads_kept, timed
-from benchmarks.tables import in_plain_text
 from experiments.cifar_igs import DATA, images
+from experiments.tables import in_plain_text
 from experiments.training import train_or_load
 from igsref.geometry.compressed import saturation_certificate
 from igsref.memory import readable

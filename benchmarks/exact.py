@@ -40,8 +40,8 @@ from benchmarks.processes import (
     threads_kept,
     timed,
 )
-from benchmarks.tables import in_markdown, in_plain_text
 from benchmarks.truth import Truth, right_digits, truth
+from experiments.tables import in_markdown, in_plain_text
 from igsref.curvature.factor import differences
 from igsref.measures.textbook import AUTHORS_RCOND
 from verification.peers.textbook import textbook64

@@ -38,11 +38,11 @@ from torch import Tensor, nn
 import igsref
 from benchmarks.gpu_agreement import HEADER, Beside, Row, cases, group_row, rows_of
 from benchmarks.gpu_estimates import estimate_rows
-from benchmarks.tables import in_markdown, in_plain_text
 from experiments.cifar_igs import DATA, SYNTHETIC, images
 from experiments.data import Images
 from experiments.files import CorruptFile, DataNotFound
 from experiments.networks import NETWORKS
+from experiments.tables import in_markdown, in_plain_text
 from experiments.training import Trained, train_or_load
 from igsref.geometry.compressed import COLUMNS_PER_ROW, saturation_certificate
 from igsref.measures.saturation import saturated_igs

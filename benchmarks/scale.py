@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 import igsref
 from benchmarks.shares import HEADER, Found, krylov_shares, processor_time
-from benchmarks.tables import in_plain_text
 from experiments.cifar_igs import DATA, images
+from experiments.tables import in_plain_text
 from experiments.training import train_or_load
 from igsref.curvature.operators import factor_operator
 from igsref.geometry.compressed import saturation_certificate

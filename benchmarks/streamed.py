@@ -31,7 +31,7 @@ from benchmarks.processes import (
     threads_kept,
     timed,
 )
-from benchmarks.tables import in_markdown, in_plain_text
+from experiments.tables import in_markdown, in_plain_text
 from igsref.enclosure import Enclosure
 
 IN_MEMORY, STREAMED, LARGE = "in memory", "streamed", "streamed, large"

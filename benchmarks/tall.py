@@ -21,9 +21,9 @@ from torch import Tensor, nn
 import igsref
 from benchmarks.processes import timed
 from benchmarks.shares import HEADER, Found, processor_time
-from benchmarks.tables import in_plain_text
 from experiments.data import load_data, random_images
 from experiments.files import DataNotFound
+from experiments.tables import in_plain_text
 from igsref.geometry.right_hand_sides import RightHandSides, right_hand_sides
 
 SIDE = 14

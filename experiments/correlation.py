@@ -45,6 +45,7 @@ from experiments.populations import (
     subject,
     subject_of,
 )
+from experiments.tables import in_plain_text
 
 CONTROL = "control"
 PARTS = (FREE, MATCHED, CONTROL)
@@ -151,19 +152,11 @@ def table(part: str, subjects: Sequence[Subject], ranked: dict) -> str:
         f"{part}: {len(subjects)} networks, m = {min(sizes)} to {max(sizes)}; training loss "
         f"{min(losses):.3g} to {max(losses):.3g}, gap {min(gaps):.3g} to {max(gaps):.3g} nats; "
         f"the IGS is known to {width:.0e} of itself or better",
-        *laid_out(rows),
+        in_plain_text(rows),
         "* costs nothing. Coefficients with the gap, middle 95% of 2,000 resamples of networks.",
     ]
     refused = sorted({(name, why) for each in subjects for name, why in each.refused.items()})
     return "\n".join([*lines, *(f"not defined for some: {name}: {why}" for name, why in refused)])
-
-
-def laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
 
 
 def reported(part: str, subjects: Sequence[Subject]) -> dict[str, dict[str, Association | None]]:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 import igsref
-from benchmarks.tables import in_markdown, in_plain_text
+from experiments.tables import in_markdown, in_plain_text
 from igsref.conformance import Conformance, Score, conformance
 from igsref.conformance.summary import digits_of
 from igsref.vectors import Vector, load

@@ -1,15 +1,13 @@
 """Plans: what a computation takes, before it runs."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 import igsref
 from igsref.geometry.plan import _route
+from tests.peak_memory import measured, needs_proc
 from tests.strategies import architecture
 
 
@@ -68,43 +66,28 @@ def test_budget_that_is_no_integer_is_refused():
         igsref.exact_igs(model, (x, y), memory=1e9)
 
 
-MEASUREMENT = """
-import torch, igsref
-from pathlib import Path
+ROUTE = """
+import igsref
 from torch import nn
-
-def peak(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 def measure(samples, inputs, hidden):
     torch.manual_seed(0)
     layers = nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, 3)
     data = torch.randn(samples, inputs).double(), torch.arange(samples) % 3
     return igsref.exact_igs(nn.Sequential(*layers).double(), data)
-
-torch.set_num_threads(1)
-measure(4, 3, 2)  # what torch and LAPACK load on their first call is no part of a prediction
-before = peak("VmRSS:")
-result = measure(*SIZES)
-print(result.num_rows, result.num_parameters, peak("VmHWM:") - before)
 """
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@needs_proc
 @pytest.mark.parametrize("sizes", [(500, 170, 170), (3500, 20, 25)], ids=["wide", "tall"])
 def test_predicted_bytes_cover_the_measured_peak_and_not_much_more(sizes):
-    """A fresh process, whose peak nothing else has raised yet."""
-    output = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASUREMENT.replace("SIZES", repr(sizes))],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        timeout=120,
-    ).stdout
-    rows, columns, grown = (int(number) for number in output.split())
+    rows, columns, grown = measured(
+        ROUTE,
+        "measure(4, 3, 2)",
+        f"result = measure{sizes}",
+        "result.num_rows, result.num_parameters",
+    )
     assert (rows > columns) == (sizes[0] > sizes[1] * sizes[2])
     assert grown >= 8 * rows * columns  # else the measurement has missed the factor itself
     predicted = _route(rows, columns, 2**40)[2]

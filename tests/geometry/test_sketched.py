@@ -1,9 +1,5 @@
 """The sketched preconditioner: what it does to singular values, what it does not touch."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -16,6 +12,7 @@ from igsref.geometry.sketched import sketched_preconditioner
 from tests.closeness import EPS, assert_within
 from tests.jacobian.test_rounding import ShiftBeforeSoftmax
 from tests.measures.test_matrixfree import labelled, perceptron
+from tests.peak_memory import measured, needs_proc
 from tests.strategies import gaussian
 
 PLENTY = 2**30
@@ -122,15 +119,10 @@ def test_its_text_says_where_it_is_cut():
     assert "of 38 directions above" in str(right)
 
 
-PEAK = """
-import torch, igsref
-from pathlib import Path
+TALL = """
+import igsref
 from torch import nn
 from igsref.geometry.sketched import sketched_preconditioner
-
-def peak(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 def problem(samples, inputs, hidden):
     torch.manual_seed(0)
@@ -138,22 +130,19 @@ def problem(samples, inputs, hidden):
     data = torch.randn(samples, inputs).double(), torch.arange(samples) % 3
     return igsref.as_problem(nn.Sequential(*layers).double(), data)
 
-torch.set_num_threads(1)
-sketched_preconditioner(problem(40, 3, 2), 0, 2**40)  # what torch and LAPACK load at first
 tall = problem(2200, 36, 50)
-before = peak("VmRSS:")
-sketched_preconditioner(tall, 0, 2**40)
-print(tall.num_rows, tall.num_parameters, peak("VmHWM:") - before)
 """
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@needs_proc
 def test_predicted_bytes_cover_the_measured_peak_and_not_much_more():
-    """A fresh process, whose peak nothing else has raised yet."""
-    command = [sys.executable, "-W", "ignore", "-c", PEAK]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
-    rows, m, grown = (int(number) for number in run.stdout.split())
+    rows, m, grown = measured(
+        TALL,
+        "sketched_preconditioner(problem(40, 3, 2), 0, 2**40)",
+        "sketched_preconditioner(tall, 0, 2**40)",
+        "tall.num_rows, tall.num_parameters",
+    )
     assert rows > 2 * m
     assert grown >= 8 * 3 * m**2  # else the measurement has missed what goes into the QR
     assert grown <= sketched_bytes(m) <= 4 * grown + 300e6
