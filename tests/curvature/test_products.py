@@ -126,7 +126,7 @@ ALLOCATOR = 100e6
 @pytest.mark.parametrize(
     "name, call",
     [
-        ("trace", "curvature_trace(problem, products=12)"),
+        ("trace", "curvature_trace(problem, products=60)"),
         ("density", "spectral_density(problem, probes=1, steps=8)"),
         ("solve", "fisher_solve(problem, max_iterations=4)"),
     ],
