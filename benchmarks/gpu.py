@@ -8,8 +8,8 @@
    (:mod:`benchmarks.gpu_agreement`), and a process group of one.
 2. ``figures``: a network is trained for some epochs (or loaded); then, from (model, data) to the
    result, seconds of wall time, synchronised, peak memory of the device, and what is missing to
-   the ceiling: for some numbers of images certificates of saturation and single probes, and all
-   training images with a single probe.
+   the ceiling: certificates of saturation for some numbers of images, one probe of all training
+   images, and one probe of each of these numbers.
 
 The exit status is 1 where something disagrees. A page is written on a CUDA device only, and again
 after each figure, so that it holds what was measured whatever comes later. Without a CUDA device a
@@ -114,7 +114,7 @@ def agreement(device: torch.device) -> Iterator[tuple[str, Row]]:
 
 
 def figures(chosen: argparse.Namespace, trained: Trained) -> Iterator[Figure]:
-    """Certificates for some numbers of images, one probe of these, then one of all images."""
+    """Certificates for some numbers of images, one probe of all images, then one of these."""
     data, limit = trained.data, chosen.limit
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(chosen.seed))
     parts = []
@@ -124,11 +124,11 @@ def figures(chosen: argparse.Namespace, trained: Trained) -> Iterator[Figure]:
     for some in parts:
         work = partial(certified, trained.model, some.data)
         yield measured(work, some, limit, "certificate", AIMS.get(len(some), 0.0))
+    work = partial(one_probe, trained.model, data.data, chosen.max_seconds)
+    yield measured(work, data, limit, "one probe", ALL_IMAGES_AIM)
     for some in parts:
         work = partial(one_probe, trained.model, some.data, SOME_IMAGES_SECONDS)
         yield measured(work, some, limit, "one probe", 0.0)
-    work = partial(one_probe, trained.model, data.data, chosen.max_seconds)
-    yield measured(work, data, limit, "one probe", ALL_IMAGES_AIM)
 
 
 def certified(model: nn.Module, data: tuple[Tensor, Tensor]) -> tuple[igsref.Result | None, str]:

@@ -6,13 +6,17 @@ gradient elsewhere first (:mod:`igsref.training`).
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count, islice
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from experiments.data import Images, generator
+from experiments.files import replacing
 from experiments.networks import build
 from experiments.training import augmented, score
 from igsref.randomness import preserved_random_state
@@ -23,11 +27,16 @@ Maker = Callable[[nn.Module, torch.optim.SGD, float], TwoPass]
 
 @dataclass(frozen=True)
 class Method:
-    """rhos: what ρ is chosen from; none for the base optimizer alone."""
+    """rhos: what ρ is chosen from, in rising order; none for the base optimizer alone."""
 
     name: str
     rhos: tuple[float, ...]
     make: Maker | None
+
+    @property
+    def usual(self) -> float:
+        """ρ where it is not chosen: the middle one; 0 for the base optimizer alone."""
+        return self.rhos[len(self.rhos) // 2] if self.rhos else 0.0
 
 
 METHODS = {
@@ -78,14 +87,100 @@ class Outcome:
     ended: str = ""
 
 
-def run(trial: Trial, data: Images, held_out: Images) -> Outcome:
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of the first step, with all that is made once and for all, and of each later one."""
+
+    first: float
+    later: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """What moves while a trial runs."""
+
+    trial: Trial
+    data: Images
+    model: nn.Module
+    optimizer: TwoPass | torch.optim.SGD
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in random order, as they are shown."""
+        trial, data = self.trial, self.data
+        drawn = generator("table 1", trial.seed, epoch)
+        order = torch.randperm(len(data), generator=drawn)
+        # Equal up to one image: BatchNorm cannot do with a last batch of a single one.
+        for batch in order.tensor_split(_steps(trial, data)):
+            places = batch.to(data.images.device)
+            x = augmented(data.images[places], drawn, flips=trial.flips, crops=trial.crops)
+            yield x, data.labels[places]
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """One step; the loss before it."""
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            smoothing = self.trial.smoothing
+            loss = nn.functional.cross_entropy(self.model(x), y, label_smoothing=smoothing)
+            loss.backward()
+            return loss
+
+        self.model.train()
+        loss = float(self.optimizer.step(closure).detach())
+        self.schedule.step()
+        return loss
+
+    def epoch(self, number: int) -> str:
+        """One pass over the data; why it ended early, if it did."""
+        for step, (x, y) in enumerate(self.batches(number)):
+            try:
+                loss = self.step(x, y)
+            except FloatingPointError as error:
+                return f"step {step} of epoch {number + 1}: {error}"
+            if not math.isfinite(loss):
+                return f"step {step} of epoch {number + 1}: the loss is {loss}"
+        return ""
+
+
+def run(trial: Trial, data: Images, held_out: Images, weights: Path | None = None) -> Outcome:
     """Train a network where the images are, and score it on those held out.
+
+    weights: where a training that ends early leaves the weights of its last whole epoch, or the
+    initial ones, as safetensors.
 
     Raises ValueError for a method that there is not, and for a ρ that it does not take.
     """
+    began = time.monotonic()
+    training = _started(trial, data)
+    model, good = training.model, _copied(training.model)
+    for epoch in range(trial.epochs):
+        if ended := training.epoch(epoch):
+            if weights is not None:
+                with replacing(weights) as temporary:
+                    save_file(good, temporary)
+            nothing = float("nan")
+            return Outcome(nothing, nothing, nothing, time.monotonic() - began, ended)
+        good = _copied(model)
+    found, own = score(model, held_out), score(model, data)
+    return Outcome(found.accuracy, found.loss, own.loss, time.monotonic() - began)
+
+
+def pace(trial: Trial, data: Images, steps: int) -> Pace:
+    """How long so many steps take, two at least, on this machine."""
+    training = _started(trial, data)
+    batches = chain.from_iterable(training.batches(epoch) for epoch in count())
+    times = []
+    for x, y in islice(batches, steps):
+        began = time.monotonic()
+        training.step(x, y)  # which ends by reading the loss, so with all that was asked for
+        times.append(time.monotonic() - began)
+    return Pace(times[0], sum(times[1:]) / (len(times) - 1))
+
+
+def _started(trial: Trial, data: Images) -> _Training:
     if trial.method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {trial.method!r}")
-    began = time.monotonic()
     with preserved_random_state():  # torch's layers fill themselves
         torch.manual_seed(trial.seed)
         model = build(trial.network, data.num_classes, data.in_channels).to(data.images.device)
@@ -97,55 +192,15 @@ def run(trial: Trial, data: Images, held_out: Images) -> Outcome:
     )
     make = METHODS[trial.method].make
     optimizer = base if make is None else make(model, base, trial.rho)
-    steps = math.ceil(len(data) / trial.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(base, trial.epochs * steps)
-    for epoch in range(trial.epochs):
-        ended = _epoch(trial, model, optimizer, schedule, data, epoch)
-        if ended:
-            nothing = float("nan")
-            return Outcome(nothing, nothing, nothing, time.monotonic() - began, ended)
-    found, training = score(model, held_out), score(model, data)
-    return Outcome(found.accuracy, found.loss, training.loss, time.monotonic() - began)
+    total = trial.epochs * _steps(trial, data)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(base, total)
+    return _Training(trial, data, model, optimizer, schedule)
 
 
-def _epoch(
-    trial: Trial,
-    model: nn.Module,
-    optimizer: TwoPass | torch.optim.SGD,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    data: Images,
-    epoch: int,
-) -> str:
-    """One pass over the data in random order; why it ended early, if it did."""
-    drawn = generator("table 1", trial.seed, epoch)
-    steps = math.ceil(len(data) / trial.batch)
-    model.train()
-    # Equal up to one image: BatchNorm cannot do with a last batch of a single one.
-    for step, batch in enumerate(torch.randperm(len(data), generator=drawn).tensor_split(steps)):
-        places = batch.to(data.images.device)
-        x = augmented(data.images[places], drawn, flips=trial.flips, crops=trial.crops)
-        closure = _closure(model, optimizer, x, data.labels[places], trial.smoothing)
-        try:
-            loss = optimizer.step(closure)
-        except FloatingPointError as error:
-            return f"step {step} of epoch {epoch + 1}: {error}"
-        if not math.isfinite(float(loss.detach())):
-            return f"step {step} of epoch {epoch + 1}: the loss is {float(loss.detach())}"
-        schedule.step()
-    return ""
+def _steps(trial: Trial, data: Images) -> int:
+    """Of an epoch."""
+    return math.ceil(len(data) / trial.batch)
 
 
-def _closure(
-    model: nn.Module,
-    optimizer: TwoPass | torch.optim.SGD,
-    x: Tensor,
-    y: Tensor,
-    smoothing: float,
-) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=smoothing)
-        loss.backward()
-        return loss
-
-    return closure
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

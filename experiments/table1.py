@@ -1,11 +1,14 @@
 """Table 1 of the paper, tried honestly: SGD, GR, SAM, ASAM and IGS, by accuracy on test images.
 
     IGSREF_DATA=FOLDER python experiments/table1.py --row mnist-3fcn --seeds 5
+    python experiments/table1.py --row cifar10-vgg11bn --device cuda --pace
     python experiments/table1.py --row cifar10-vgg11bn --device cuda --epochs 60
 
-ρ is chosen by accuracy on training images that are held out (10,000, or a fifth), over two seeds of
-their own, never on the test images; then each method trains on all training images. Differences
-from SGD are of runs with one seed, which have the same initial weights and batches.
+``--pace`` times 50 steps of each method and says how long the row will take. ρ is chosen by
+accuracy on training images that are held out (10,000, or a fifth), over two seeds of their own,
+never on the test images, or is the usual one of each method (``--rho usual``); then each method
+trains on all training images. Differences from SGD are of runs with one seed, which have the same
+initial weights and batches.
 
 Every run is kept below ``--output`` as JSON; a run with the same settings goes on from there.
 """
@@ -16,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,10 +32,12 @@ from tqdm import tqdm
 from experiments.data import Images, generator, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound
 from experiments.kept import kept
-from experiments.methods import METHODS, Outcome, Trial, run
+from experiments.methods import METHODS, Outcome, Trial, pace, run
 
 HELD_OUT = 10_000
 CHOOSING_SEEDS = (1000, 1001)
+CHOSEN, USUAL = "chosen", "usual"
+PACE_STEPS = 50
 SMOOTHING = 0.1
 SYNTHETIC = "synthetic"
 
@@ -68,10 +73,15 @@ ROWS = {
 
 
 def images(row: Row, split: str) -> Images:
-    """All training or test images of a row, or as many as it takes."""
-    if row.data == SYNTHETIC:
+    """All training or test images of a row, or as many as it takes; read once by a process."""
+    return _images(row.data, split, row.train if split == "train" else None)
+
+
+@cache
+def _images(data: str, split: str, count: int | None) -> Images:
+    if data == SYNTHETIC:
         return random_images(int(split == "test"), 200, in_channels=1, side=28)
-    return load_data(row.data, split, row.train if split == "train" else None)
+    return load_data(data, split, count)
 
 
 def trial(row: Row, method: str, rho: float, seed: int, smoothing: float) -> Trial:
@@ -82,15 +92,17 @@ def trial(row: Row, method: str, rho: float, seed: int, smoothing: float) -> Tri
 
 def measured(made: Trial, row: Row, choosing: bool, device: str, folder: Path) -> Outcome:
     """The outcome of a trial: read where it was kept, or trained. choosing: without test images."""
-    name = f"{made.method}-{made.rho:g}-{made.smoothing:g}-{made.seed}.json"
+    path = folder / ("choosing" if choosing else "test")
+    path /= f"{made.method}-{made.rho:g}-{made.smoothing:g}-{made.seed}.json"
     settings = [asdict(made), row.data, row.train, choosing, device]
 
     def compute() -> dict[str, object]:
         train = images(row, "train")
         parts = split_off(train, made.seed) if choosing else (train, images(row, "test"))
-        return asdict(run(made, *(part.to(device) for part in parts)))
+        here = (part.to(device) for part in parts)
+        return asdict(run(made, *here, weights=path.with_suffix(".safetensors")))
 
-    return Outcome(**kept(folder / ("choosing" if choosing else "test") / name, settings, compute))
+    return Outcome(**kept(path, settings, compute))
 
 
 def split_off(data: Images, seed: int) -> tuple[Images, Images]:
@@ -106,16 +118,17 @@ def split_off(data: Images, seed: int) -> tuple[Images, Images]:
 
 @dataclass(frozen=True)
 class Study:
-    """A row under one smoothing: ρ of each method, and the outcomes of each by seed."""
+    """A row under one smoothing: ρ of each method, how it came, and the outcomes by seed."""
 
     row: Row
     smoothing: float
     rhos: dict[str, float]
     outcomes: dict[str, list[Outcome]]
+    choice: str = CHOSEN
 
 
 def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
-    """Choose ρ of each method, then run all seeds; several trainings at a time."""
+    """Choose ρ of each method, if it is to be, then run all seeds; several trainings at a time."""
     folder = chosen.output / chosen.row
     with ProcessPoolExecutor(
         chosen.processes,
@@ -129,14 +142,16 @@ def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
             bar = {"desc": "choosing ρ" if choosing else "seeds", "leave": False, "disable": None}
             return [future.result() for future in tqdm(futures, **bar)]
 
-        candidates = [
-            trial(row, name, rho, seed, smoothing)
-            for name in chosen.methods
-            for rho in METHODS[name].rhos
-            for seed in CHOOSING_SEEDS
-        ]
-        found = all_of(candidates, choosing=True)
-        rhos = {name: best_rho(name, candidates, found) for name in chosen.methods}
+        rhos = {name: METHODS[name].usual for name in chosen.methods}
+        if chosen.rho == CHOSEN:
+            candidates = [
+                trial(row, name, rho, seed, smoothing)
+                for name in chosen.methods
+                for rho in METHODS[name].rhos
+                for seed in CHOOSING_SEEDS
+            ]
+            found = all_of(candidates, choosing=True)
+            rhos = {name: best_rho(name, candidates, found) for name in chosen.methods}
         trials = [
             trial(row, name, rhos[name], seed, smoothing)
             for name in chosen.methods
@@ -147,7 +162,7 @@ def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
         name: [r for t, r in zip(trials, results, strict=True) if t.method == name]
         for name in chosen.methods
     }
-    return Study(row, smoothing, rhos, outcomes)
+    return Study(row, smoothing, rhos, outcomes, chosen.rho)
 
 
 def _one_thread() -> None:
@@ -187,7 +202,7 @@ def table(name: str, found: Study) -> str:
     """Accuracies in %, mean ± standard error over seeds, and paired differences from SGD."""
     lines = [
         f"{name}: {found.row.network}, {found.row.epochs} epochs, label smoothing "
-        f"{found.smoothing:g}",
+        f"{found.smoothing:g}, ρ {found.choice}",
         f"{'method':<6}  {'ρ':>6}  {'runs':>4}  {'accuracy, %':>14}  {'less SGD':>14}  "
         f"{'paper':>6}  {'s a run':>8}",
     ]
@@ -207,8 +222,26 @@ def table(name: str, found: Study) -> str:
     return "\n".join(lines)
 
 
+def pace_table(chosen: argparse.Namespace, row: Row) -> str:
+    """Seconds of steps, and of all trainings of one smoothing one after the other."""
+    data = images(row, "train").to(chosen.device)
+    lines = [f"{'method':<6}  {'first step, s':>13}  {'a later one, s':>14}  {'all runs, s':>11}"]
+    total = 0.0
+    for name in chosen.methods:
+        made = trial(row, name, METHODS[name].usual, 0, 0.0)
+        found = pace(made, data, PACE_STEPS)
+        runs = chosen.seeds
+        if chosen.rho == CHOSEN:
+            runs += len(METHODS[name].rhos) * len(CHOOSING_SEEDS)
+        steps = row.epochs * math.ceil(len(data) / made.batch)
+        seconds = runs * (found.first + (steps - 1) * found.later)
+        total += seconds
+        lines.append(f"{name:<6}  {found.first:>13.2f}  {found.later:>14.4f}  {seconds:>11.0f}")
+    return "\n".join([*lines, f"together {total:.0f} s, without scores and bases made again"])
+
+
 def shown(mean: float, error: float, sign: str = "") -> str:
-    return f"{mean:{sign}.2f} ± {error:.2f}"
+    return f"{mean:{sign}.2f} ± {error:.2f}" if math.isfinite(error) else f"{mean:{sign}.2f}"
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
@@ -218,6 +251,8 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--row", choices=tuple(ROWS), default="mnist-3fcn")
     parser.add_argument("--method", choices=("all", *METHODS), default="all", help="beside SGD")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rho", choices=(CHOSEN, USUAL), default=CHOSEN)
+    parser.add_argument("--pace", action="store_true", help="time some steps, run nothing")
     parser.add_argument("--smoothing", choices=("both", "0", str(SMOOTHING)), default="both")
     parser.add_argument("--epochs", type=int, help="in place of the row's")
     parser.add_argument("--device", default="cpu")
@@ -244,6 +279,9 @@ def main(argv: list[str] | None = None) -> None:
             images(row, split)
     except (DataNotFound, CorruptFile) as error:
         raise SystemExit(str(error)) from None
+    if chosen.pace:
+        print(pace_table(chosen, row))
+        return
     levels = (0.0, SMOOTHING) if chosen.smoothing == "both" else (float(chosen.smoothing),)
     for smoothing in levels:
         print(table(chosen.row, study(chosen, row, smoothing)), end="\n\n", flush=True)

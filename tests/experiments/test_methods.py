@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from experiments import methods
 from experiments.data import random_images
-from experiments.methods import METHODS, Trial, run
+from experiments.methods import METHODS, Pace, Trial, pace, run
 
 TRIAL = Trial("3fcn", "SGD", 0.0, seed=1, epochs=2, batch=30)
 
@@ -50,15 +51,15 @@ def test_smoothing_is_in_the_training_loss():
 
 def test_the_rate_ends_at_0():
     rates = []
-    true = methods._epoch
+    true = methods._Training.epoch
 
-    def watched(trial, model, optimizer, schedule, *rest):
-        ended = true(trial, model, optimizer, schedule, *rest)
-        rates.append(schedule.get_last_lr()[0])
+    def watched(training, number):
+        ended = true(training, number)
+        rates.append(training.schedule.get_last_lr()[0])
         return ended
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "_epoch", watched)
+        patch.setattr(methods._Training, "epoch", watched)
         run(TRIAL, data(0), data(1))
     assert rates == pytest.approx([0.05, 0.0], abs=1e-12)
 
@@ -71,6 +72,46 @@ def test_a_loss_that_is_no_number_ends_it_with_the_step(method):
     assert found.ended.startswith("step ")
     assert "of epoch 1: the" in found.ended
     assert torch.tensor([found.accuracy, found.loss, found.training_loss]).isnan().all()
+
+
+def test_a_training_that_ends_early_leaves_the_weights_of_its_last_whole_epoch(tmp_path):
+    kept = {}
+    true = methods._Training.epoch
+
+    def watched(training, number):
+        kept[number] = {name: value.clone() for name, value in training.model.state_dict().items()}
+        if number == 2:
+            training.data.images[:] = float("nan")
+        return true(training, number)
+
+    path = tmp_path / "folder" / "good.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods._Training, "epoch", watched)
+        found = run(replace(TRIAL, epochs=4), data(0), data(1), path)
+    assert found.ended.startswith("step 0 of epoch 3: ")
+    left = load_file(path)
+    assert left.keys() == kept[2].keys()
+    assert all(left[name].equal(value) for name, value in kept[2].items())
+    assert any(not left[name].equal(value) for name, value in kept[1].items())
+
+
+def test_a_training_that_ends_well_leaves_no_weights(tmp_path):
+    run(TRIAL, data(0), data(1), tmp_path / "good.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pace_is_of_so_many_steps_across_epochs(monkeypatch):
+    clock, sizes = iter([0.0, 10.0, 20.0, 21.0, 30.0, 31.0, 40.0, 44.0]), []
+    true = methods._Training.step
+
+    def watched(training, x, y):
+        sizes.append(len(x))
+        return true(training, x, y)
+
+    monkeypatch.setattr(methods._Training, "step", watched)
+    monkeypatch.setattr(methods.time, "monotonic", lambda: next(clock))
+    assert pace(replace(TRIAL, batch=40), data(0), 4) == Pace(10.0, 2.0)
+    assert sizes == [40] * 4  # of three that an epoch has
 
 
 def test_an_unknown_method_is_refused():

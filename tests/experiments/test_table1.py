@@ -7,7 +7,7 @@ import pytest
 
 from experiments import table1
 from experiments.data import random_images
-from experiments.methods import METHODS, Outcome, Trial
+from experiments.methods import METHODS, Outcome, Pace, Trial
 from experiments.table1 import ROWS, Study, best_rho, main, split_off, table
 
 SMALL = ["--row", "synthetic", "--method", "SAM", "--seeds", "2", "--epochs", "1"]
@@ -41,7 +41,7 @@ def test_a_row_is_run_and_printed_and_kept(one_process, tmp_path, capsys, monkey
     main(arguments)
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert lines[0] == "synthetic: 3fcn, 1 epochs, label smoothing 0.1"
+    assert lines[0] == "synthetic: 3fcn, 1 epochs, label smoothing 0.1, ρ chosen"
     assert [line.split()[0] for line in lines[2:4]] == ["SGD", "SAM"]
     assert lines[2].split()[2] == lines[3].split()[2] == "2"
     files = sorted(path.name for path in (tmp_path / "synthetic" / "choosing").iterdir())
@@ -57,9 +57,9 @@ def test_test_images_take_no_part_in_choosing(one_process, tmp_path, monkeypatch
     seen = []
     true = table1.run
 
-    def watched(made, train, held_out):
+    def watched(made, train, held_out, **rest):
         seen.append((made.seed in table1.CHOOSING_SEEDS, len(train), held_out.name))
-        return true(made, train, held_out)
+        return true(made, train, held_out, **rest)
 
     monkeypatch.setattr(table1, "run", watched)
     main([*SMALL, "--smoothing", "0", "--output", str(tmp_path)])
@@ -67,6 +67,45 @@ def test_test_images_take_no_part_in_choosing(one_process, tmp_path, monkeypatch
     testing = {rest for own, *rest in seen if not own for rest in [tuple(rest)]}
     assert choosing == {(160, "synthetic, seed 0")}
     assert testing == {(200, "synthetic, seed 1")}
+
+
+def test_the_usual_radius_is_taken_without_a_choice(one_process, tmp_path, capsys):
+    main([*SMALL, "--smoothing", "0", "--rho", "usual", "--output", str(tmp_path)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith("ρ usual")
+    assert [line.split()[1] for line in printed[2:4]] == ["0", "0.05"]
+    assert [path.name for path in (tmp_path / "synthetic").iterdir()] == ["test"]
+
+
+def test_usual_radii_are_the_published_ones():
+    assert {name: method.usual for name, method in METHODS.items()} == {
+        "SGD": 0,
+        "GR": 0.01,
+        "SAM": 0.05,
+        "ASAM": 0.5,
+        "IGS": 0.02,
+    }
+
+
+def test_how_long_all_runs_take_follows_from_the_pace(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(table1, "pace", lambda made, *_: Pace(3.0, 0.5))
+    main([*SMALL, "--pace", "--output", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    # 200 images in batches of 128: two steps, 3.5 s; two seeds, and ten choices of ρ for SAM.
+    assert [line.split()[-1] for line in lines[1:3]] == ["7", "42"]
+    assert lines[3].startswith("together 49 s")
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_are_read_once(monkeypatch):
+    reads = []
+    true = table1.random_images
+    monkeypatch.setattr(table1, "random_images", lambda *a, **k: reads.append(a) or true(*a, **k))
+    table1._images.cache_clear()
+    row = ROWS["synthetic"]
+    assert table1.images(row, "train") is table1.images(row, "train")
+    assert table1.images(row, "test") is not table1.images(row, "train")
+    assert len(reads) == 2
 
 
 def test_what_is_held_out_is_a_fifth_and_apart():
