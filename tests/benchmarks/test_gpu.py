@@ -154,7 +154,7 @@ def test_figures_are_measured_and_no_page_is_written_without_a_gpu(tmp_path, cap
     )
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].startswith("resnet8, 78,042 parameters, 1 epochs on 2 images of synthetic")
-    certificate, some, probe = (line.split() for line in printed[-3:])
+    certificate, probe, some = (line.split() for line in printed[-3:])
     assert certificate[:3] == ["1", "9", "certificate"]
     assert some[:4] == ["1", "9", "one", "probe"]
     assert "1.000000" in certificate
