@@ -59,7 +59,7 @@ class Row:
 
 _MNIST = {"SGD": 98.13, "GR": 98.20, "SAM": 98.62, "ASAM": 98.65, "IGS": 98.65}
 ROWS = {
-    "mnist-3fcn": Row("3fcn", "mnist", 12, paper=_MNIST),
+    "mnist-3fcn": Row("3fcn", "mnist", 6, paper=_MNIST),
     "cifar10-vgg11bn": Row("vgg11_bn", "cifar10", 200, augment=True),
     "cifar10-resnet56": Row("resnet56", "cifar10", 200, augment=True),
     "cifar10-wrn16-8": Row("wrn16_8", "cifar10", 200, augment=True),
