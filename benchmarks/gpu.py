@@ -147,7 +147,7 @@ def one_probe(
 ) -> tuple[igsref.Result, str]:
     """All images share one probe: an estimate, statistical over the signs."""
     result = igsref.matrixfree_igs(
-        model, data, heaviest=0, probes=1, tolerance=GAP_AIM, max_seconds=max_seconds
+        model, data, heaviest=0, full_batch=False, tolerance=GAP_AIM, max_seconds=max_seconds
     )
     last, gap = result.history[-1], 100 * (1 - result.value / result.upper)
     return result, (

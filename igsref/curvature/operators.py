@@ -12,6 +12,7 @@ what float32 can hold.
 """
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,6 +125,15 @@ class FactorOperator:
         signs = 2.0 * torch.randint(0, 2, shape, generator=generator)[self.samples] - 1
         roots = self.roots * (1 + relative * signs.to(self.roots))
         return replace(self, problem=problem, function=problem.function, roots=roots)
+
+    def seconds_of_forward(self, columns: int) -> float:
+        """What A X of so many columns will take, by the time that its first batch takes."""
+        batch = min(self.batch, len(self.samples))
+        first = replace(self, samples=self.samples[:batch], roots=self.roots[:batch])
+        vectors = self.roots.new_ones(self.num_parameters, columns)
+        began = time.monotonic()
+        float(first.forward(vectors).sum())  # which waits for the device
+        return (time.monotonic() - began) * len(self.samples) / batch
 
     def agreed(self, value: float) -> float:
         """The number that all processes go by: here there is one."""

@@ -75,6 +75,10 @@ class ShardedOperator:
         """As :meth:`FactorOperator.perturbed`."""
         return replace(self, problem=problem, local=self.local.perturbed(problem, relative))
 
+    def seconds_of_forward(self, columns: int) -> float:
+        """As :meth:`FactorOperator.seconds_of_forward`, of the slowest process."""
+        return self.agreed(self.local.seconds_of_forward(columns))
+
     def agreed(self, value: float) -> float:
         """The largest that any process has."""
         out = torch.tensor([value], dtype=torch.float64, device=self.local.roots.device)

@@ -127,6 +127,7 @@ class Krylov:
 
     weights: W of the operator's own samples, by a call, since it takes their rows; None for a run
         without.
+    seconds_to_verify: what A X in float64, and what is made of it, will take at the end.
     """
 
     problem: Problem
@@ -135,6 +136,12 @@ class Krylov:
     exact: FactorOperator | ShardedOperator
     right: RightPreconditioner
     weights: Callable[[], Tensor] | None
+    seconds_to_verify: float = 0.0
+
+    def measured_seconds_to_verify(self) -> float:
+        """Of A X and of its changes, by the time that the first samples take."""
+        products = 1 + len(perturbed_problems(self.problem, seed=0))
+        return products * self.exact.seconds_of_forward(self.sides.matrix.shape[1])
 
     def start(self, started: float, steps: int = _PILOT) -> KrylovState:
         """The first steps, or none where there are no weights to be chosen by them.
@@ -294,7 +301,7 @@ class Limits:
             return "remainder"
         if last and last.number >= self.max_iterations:
             return "iterations"
-        if last and last.seconds >= self.max_seconds:
+        if last and seconds_at_the_end(state.steps, krylov) >= self.max_seconds:
             return "time"
         kept, coming = state.space.dimension, state.space.frontier.shape[1]
         needed = step_bytes(krylov.operator.num_parameters, kept, coming)
@@ -361,6 +368,13 @@ def _ended(krylov: Krylov, state: KrylovState, reason: str, started: float) -> F
 def _short(step: Step, krylov: Krylov, limits: Limits, reached: float) -> bool:
     """Whether the float64 value is short of what U promised, and still getting better."""
     return step.missing > limits.tolerance * krylov.largest and step.value > reached
+
+
+def seconds_at_the_end(steps: tuple[Step, ...], krylov: Krylov) -> float:
+    """When a run would be over that makes another step, one as long as the last."""
+    taken = [step for step in steps if not step.verified]
+    again = taken[-1].seconds - taken[-2].seconds if len(taken) > 1 else 0.0
+    return steps[-1].seconds + again + krylov.seconds_to_verify
 
 
 def step_bytes(num_parameters: int, kept: int, coming: int) -> int:

@@ -26,12 +26,14 @@ class RightHandSides:
 
     heaviest: samples with a column of their own, the largest ‖v_i‖² first, (h,). probes: (p, ·)
     signs of the other samples, 0 for the heaviest; p = 0 where there are no others.
-    matrix: their h columns, then the p probes, then Σ_i v_i, for the full-batch gradient.
+    matrix: their h columns, then the p probes, then the total, unless it is left out.
+    total: Σ_i v_i, of the full-batch gradient.
     """
 
     heaviest: Int64[Tensor, " heaviest"]
     signs: Float64[Tensor, "probes samples"]
     matrix: Float64[Tensor, "rows columns"]
+    total: Float64[Tensor, " rows"]
 
     @property
     def num_heaviest(self) -> int:
@@ -59,10 +61,12 @@ def right_hand_sides(
     heaviest: int,
     probes: int,
     seed: int,
+    full_batch: bool = True,
 ) -> RightHandSides:
     """Columns for the ``heaviest`` samples, and ``probes`` for the rest, signs by ``seed``.
 
     residuals: v_i of the labelled samples, whose places in the pool are ``members``.
+    full_batch: whether their sum has a column.
     """
     samples, height = residuals.shape
     count = min(heaviest, samples)
@@ -77,4 +81,6 @@ def right_hand_sides(
     weights = torch.cat([own, signs, torch.ones_like(residuals[:, 0])[None]])
     columns = residuals.new_zeros(len(weights), pool_size, height)
     columns[:, members] = weights[:, :, None] * residuals
-    return RightHandSides(alone, signs, columns.flatten(1).mT.contiguous())
+    matrix = columns.flatten(1).mT.contiguous()
+    without = matrix if full_batch else matrix[:, :-1].contiguous()
+    return RightHandSides(alone, signs, without, matrix[:, -1])

@@ -6,6 +6,7 @@ over random signs. Nothing but the ceiling is known from above.
 """
 
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, SupportsIndex, Unpack
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from igsref.arguments import checked_integer, checked_positive
+from igsref.arguments import check_type, checked_integer, checked_positive
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
 from igsref.curvature.sharded import ShardedOperator, agreed_by_all, sharded_operator
@@ -51,6 +52,7 @@ def matrixfree_igs(
     heaviest: SupportsIndex = 10,
     probes: SupportsIndex = 1,
     seed: SupportsIndex = 0,
+    full_batch: bool = True,
     dtype: torch.dtype | None = None,
     preconditioner: str | None = None,
     max_iterations: SupportsIndex = 100,
@@ -67,6 +69,8 @@ def matrixfree_igs(
         is not saturated) the last steps added no more than that share of the value.
     heaviest: so many samples get right-hand sides of their own, and with them certain values;
         all of them make every value certain. probes: of random signs for the others, by ``seed``.
+    full_batch: whether the mean gradient has a right-hand side too. Every one costs as much as a
+        probe; without it ``result.full_batch`` has only what was found for the others.
     dtype: of derivatives on the way, torch.float32 or torch.float64; results are multiplied out in
         float64. Unless given, float32 where F has at least as many parameters as rows and no
         sketch is asked for, and else float64: directions that float32 cannot tell from rounding
@@ -79,7 +83,8 @@ def matrixfree_igs(
         ``preconditioner``.
     max_iterations, max_seconds (from the call on, of all parts of a run that goes on), memory
         (bytes that the run's vectors may take, what is free unless given): stop there, with what
-        is reached. What comes before the first step, preconditioner and weights, is not cut short.
+        is reached. Another step is made where it and the last products in float64 should end in
+        time. What comes before the first step, preconditioner and weights, is not cut short.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
     group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each
@@ -103,6 +108,7 @@ def matrixfree_igs(
     checked_positive("tolerance", tolerance)
     checked_positive("max_seconds", max_seconds, finite=False)
     limit = checked_integer("max_iterations", max_iterations, least=1)
+    check_type("full_batch", full_batch, bool, "a bool")
     columns = {
         "heaviest": checked_integer("heaviest", heaviest, least=0),
         "probes": checked_integer("probes", probes, least=1),
@@ -118,13 +124,17 @@ def matrixfree_igs(
         many = problem.num_rows > problem.num_parameters or kind == "sketch"
         dtype = torch.float64 if many else torch.float32
     check_ceiling(problem.likelihood.ceiling(problem.labelled_logits, problem.targets))
-    sides = right_hand_sides(problem.residuals(), problem.members, problem.pool_size, **columns)
-    settings = {**columns, "dtype": str(dtype), "preconditioner": kind}
+    sides = right_hand_sides(
+        problem.residuals(), problem.members, problem.pool_size, full_batch=full_batch, **columns
+    )
+    settings = {**columns, "full_batch": full_batch, "dtype": str(dtype), "preconditioner": kind}
     ends = {"tolerance": tolerance, "max_iterations": limit, "max_seconds": max_seconds}
     store, state = _kept(problem, checkpoint, settings, ends, group)
     _require_a_step(problem, sides, budget)
     right = _right(problem, kind, dtype, columns["seed"], budget)
     krylov = _prepared(problem, sides, dtype, right, group)
+    if max_seconds < float("inf"):
+        krylov = replace(krylov, seconds_to_verify=krylov.measured_seconds_to_verify())
     left = check_budget(memory, problem.function.device) if memory is None else budget
     limits = Limits(tolerance, limit, max_seconds, -int(krylov.operator.agreed(float(-left))))
     found = run(krylov, state, limits, store.save if store else lambda state: None, began)
@@ -249,6 +259,7 @@ def _result(problem: Problem, krylov: Krylov, found: FoundRange) -> Result:
     most = ceiling_end_at(problem, residuals, outputs)
     lower = min(lower_end_at(problem, float(energy.sum()), outputs), most)
     columns = found.lower_energy(krylov.sides.matrix)
+    total = float(found.lower_energy(krylov.sides.total[:, None])[0])
     value = min(max(problem.weight * krylov.energy(columns), lower), most)
     ceiling = problem.likelihood.ceiling(problem.labelled_logits, problem.targets)
     ceiling = ceiling / problem.multiplicity()
@@ -267,7 +278,7 @@ def _result(problem: Problem, krylov: Krylov, found: FoundRange) -> Result:
         clear_rank=False,
         # (‖z‖ ± e‖b‖)/(1 ∓ e) squared, ‖z‖ ≤ ‖b‖: four times e of ‖b‖², to first order.
         rounding_error=4 * found.error * problem.weight * krylov.largest,
-        full_batch=_full_batch(problem, float(columns[-1]), outputs, most),
+        full_batch=_full_batch(problem, total, outputs, most),
         method=METHOD,
         margin=0.0,
         per_sample=(torch.minimum(energy, ceiling) * problem.pool_size).cpu(),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from igsref import as_problem
+from igsref.curvature import operators
 from igsref.curvature.factor import reduced_factor
 from igsref.curvature.hessian import saved_per_sample
 from igsref.curvature.operators import (
@@ -115,6 +116,18 @@ def test_all_ways_have_the_same_products(way, name):
 @pytest.mark.parametrize("batch", [1, 3, 6, 100])
 def test_the_batch_makes_no_difference_beyond_rounding(batch):
     assert_is_the_factor(replace(operator_of("MLP"), batch=batch), factor_of("MLP"))
+
+
+def test_a_product_is_foretold_by_its_first_batch(monkeypatch):
+    operator, clock = replace(factor_operator(small(7)), batch=2), iter([5.0, 7.0])
+    seen = []
+    true = type(operator).forward
+    monkeypatch.setattr(
+        type(operator), "forward", lambda self, x: seen.append(self.num_rows) or true(self, x)
+    )
+    monkeypatch.setattr(operators.time, "monotonic", lambda: next(clock))
+    assert operator.seconds_of_forward(3) == 2.0 * 7 / 2
+    assert seen == [2 * 2]  # two samples of three classes
 
 
 def test_equal_calls_have_equal_bits():

@@ -7,7 +7,7 @@ import torch
 
 import igsref
 from igsref.curvature.factor import reduced_factor
-from igsref.curvature.operators import factor_operator
+from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.geometry.krylov import (
     FoundRange,
     Krylov,
@@ -15,6 +15,7 @@ from igsref.geometry.krylov import (
     Step,
     lower_energy,
     run,
+    seconds_at_the_end,
     step_bytes,
     still_to_come,
 )
@@ -116,6 +117,37 @@ def test_why_a_run_ends(limits, reason):
     found = run(krylov, None, replace(LIMITS, **{"tolerance": 1e-300, **limits}), save=saved([]))
     assert found.reason == reason
     assert found.steps[-1].verified
+
+
+def test_no_step_is_made_that_would_leave_no_time_to_verify():
+    problem = igsref.as_problem(perceptron(1, 2, 3, 3), labelled(1, 30, (2,), 3))
+    krylov = replace(prepared(problem, heaviest=0), seconds_to_verify=20.0)
+    done = Step(1, 1, 30.0, 1.0, 1e9, False), Step(2, 2, 40.0, 2.0, 1e9, False)
+    assert seconds_at_the_end(done[:1], krylov) == 30.0 + 20.0  # no step to go by
+    assert seconds_at_the_end(done, krylov) == 40.0 + 10.0 + 20.0
+    # A run that went on after its end takes no longer for a step than before it.
+    ended = (*done, Step(2, 2, 60.0, 2.0, 1e9, True))
+    assert seconds_at_the_end(ended, krylov) == 60.0 + 10.0 + 20.0
+    state = replace(krylov.start(0.0, steps=1), steps=done)
+    assert replace(LIMITS, max_seconds=70.1).reason(krylov, state) == ""
+    assert replace(LIMITS, max_seconds=70.0).reason(krylov, state) == "time"
+
+
+def test_verifying_takes_a_product_and_one_for_each_change(monkeypatch):
+    problem = igsref.as_problem(perceptron(1, 2, 3, 3), labelled(1, 30, (2,), 3))
+    krylov, products = prepared(problem, heaviest=0), []
+    true = FactorOperator.forward
+
+    def counted(operator, vectors):
+        products.append(vectors.shape[1])
+        return true(operator, vectors)
+
+    state = krylov.start(0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(FactorOperator, "forward", counted)
+        krylov._range_within(state, krylov._cut)
+    monkeypatch.setattr(FactorOperator, "seconds_of_forward", lambda _, columns: 10.0 * columns)
+    assert krylov.measured_seconds_to_verify() == 10.0 * sum(products)
 
 
 def test_what_is_still_to_come_is_the_gain_of_the_last_steps_and_no_more_than_is_missing():

@@ -21,7 +21,7 @@ def residuals(seed=0):
     return gaussian(seed, SAMPLES, HEIGHT) * torch.tensor([4.0, 100.0, 1.0, 20.0])[:, None]
 
 
-def sides_of(v, *, heaviest=0, probes=1, seed=0, members=None, pool_size=None):
+def sides_of(v, *, heaviest=0, probes=1, seed=0, members=None, pool_size=None, **rest):
     return right_hand_sides(
         v,
         torch.arange(len(v)) if members is None else members,
@@ -29,6 +29,7 @@ def sides_of(v, *, heaviest=0, probes=1, seed=0, members=None, pool_size=None):
         heaviest=heaviest,
         probes=probes,
         seed=seed,
+        **rest,
     )
 
 
@@ -110,6 +111,16 @@ def test_the_heaviest_samples_have_columns_of_their_own_and_none_in_probes():
     assert torch.equal(sides.signs[:, [0, 2]].abs(), torch.ones(50, 2).double())
     probes = sides.matrix[:, 2:52].view(SAMPLES, HEIGHT, 50)
     assert float(probes[[1, 3]].abs().max()) == 0.0
+
+
+def test_the_total_has_the_last_column_unless_it_is_left_out():
+    v = residuals()
+    both = sides_of(v, heaviest=1, probes=2), sides_of(v, heaviest=1, probes=2, full_batch=False)
+    for sides in both:
+        assert_within(sides.total, v.flatten(), 0.0)
+    assert torch.equal(both[0].matrix[:, -1], both[0].total)
+    assert torch.equal(both[1].matrix, both[0].matrix[:, :-1])
+    assert both[1].probe_square == both[0].probe_square
 
 
 def test_of_equally_heavy_samples_the_first_come_first():

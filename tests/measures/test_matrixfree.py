@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -131,6 +132,23 @@ def test_a_sketch_is_of_use_in_either_dtype(widths, samples):
     for dtype, off in [(None, 1e-6), (torch.float32, 1e-2)]:
         found = matrixfree_igs(model, data, dtype=dtype, **settings)
         assert exact.value * (1 - off) <= found.value <= exact.value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("widths, samples", [WIDE[0], TALL[0]])
+def test_the_mean_gradient_may_go_without_a_right_hand_side(widths, samples):
+    model, data = perceptron(2, *widths), labelled(2, samples, widths[:1], widths[-1])
+    exact = measured(model, data)
+    settings = {"tolerance": 1e-3, "heaviest": 0, "preconditioner": "none"}
+    with_it = matrixfree_igs(model, data, **settings)
+    without = matrixfree_igs(model, data, full_batch=False, **settings)
+    first, second = (found.history[0] for found in (with_it, without))
+    assert (first.products, second.products) == (2 * first.number, second.number)
+    # A probe alone is a Krylov space of its own; its value is not far from that of both.
+    assert without.lower <= exact.upper
+    assert without.value == pytest.approx(with_it.value, rel=0.2)
+    # Whatever was found for the probe holds something of the mean gradient too, and no more.
+    assert 0 < without.full_batch.lower <= exact.full_batch.upper
+    assert without.full_batch.lower < with_it.full_batch.lower
 
 
 def test_a_run_that_has_found_everything_has_nothing_to_come():
@@ -287,11 +305,13 @@ def test_json_round_trip_and_text():
         ({"preconditioner": "kfac"}, "preconditioner must be one of ekfac, sketch, none; got 'kf"),
         ({"memory": 0}, "memory, in bytes, must be at least 1"),
         ({"checkpoint": "/no/such/folder/run"}, "must name a file in a folder"),
+        ({"full_batch": "no"}, "full_batch must be a bool; got str 'no'"),
     ],
 )
-def test_bad_settings_are_named(settings, words):
+def test_bad_settings_are_named(settings, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     model, data = perceptron(0, 4, 8, 3), labelled(0, 10, (4,), 3)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         matrixfree_igs(model, data, **settings)
 
 
