@@ -14,7 +14,6 @@ Each network is kept below ``--output`` as it is done; a run with the same setti
 
 import argparse
 import sys
-from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -28,12 +27,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from experiments.associations import COEFFICIENTS, Association, associated
 from experiments.controls import SETTINGS, control
 from experiments.correlation_picture import STYLE, picture
 from experiments.data import Images, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound
-from experiments.kept import kept
+from experiments.findings import finding, in_text, stored
+from experiments.kept import kept, write_json
 from experiments.populations import (
     FREE,
     IMAGES,
@@ -45,14 +44,11 @@ from experiments.populations import (
     subject,
     subject_of,
 )
-from experiments.tables import in_plain_text
 
 CONTROL = "control"
 PARTS = (FREE, MATCHED, CONTROL)
 NETWORKS, TEST = 48, 10_000
 QUICK_NETWORKS, QUICK_TEST = 6, 200
-BASELINES = ("−training loss", "IGS ceiling", "AIC")
-"""What costs nothing; AIC is m/N."""
 SYNTHETIC = "synthetic"
 
 
@@ -109,66 +105,6 @@ def _control(number: int, folder: Path) -> Subject:
     return subject_of(kept(path, asdict(chosen), lambda: asdict(control(chosen))))
 
 
-def columns(subjects: Sequence[Subject]) -> dict[str, list[float]]:
-    """Measure ↦ its value for each network, NaN where it has none."""
-    names = dict.fromkeys(name for each in subjects for name in each.measures)
-    found = {
-        name: [each.measures.get(name, float("nan")) for each in subjects]
-        for name in names
-        if name != "training loss"
-    }
-    return {BASELINES[0]: [-each.training_loss for each in subjects]} | found
-
-
-def ranking(
-    subjects: Sequence[Subject], gaps: Sequence[float]
-) -> dict[str, dict[str, Association | None]]:
-    """Measure ↦ coefficient ↦ association with the gap; the strongest by Spearman first."""
-    found = {
-        name: {kind: associated(values, gaps, kind) for kind in COEFFICIENTS}
-        for name, values in columns(subjects).items()
-    }
-
-    def strength(name: str) -> float:
-        own = found[name]["Spearman"]
-        return -1.0 if own is None else abs(own.value)
-
-    return {name: found[name] for name in sorted(found, key=strength, reverse=True)}
-
-
-def table(part: str, subjects: Sequence[Subject], ranked: dict) -> str:
-    """What was found over a part's networks."""
-    losses = [each.training_loss for each in subjects]
-    gaps = [each.gap for each in subjects]
-    width = max((b - a) / b if b else 0.0 for a, b in (each.bracket for each in subjects))
-    rows = [["measure", "n", *COEFFICIENTS]]
-    for name, own in ranked.items():
-        known = [a for a in own.values() if a is not None]
-        marked = f"{name} *" if name in BASELINES else name
-        cells = [str(own[kind]) if own[kind] is not None else "–" for kind in COEFFICIENTS]
-        rows.append([marked, str(known[0].count) if known else "–", *cells])
-    sizes = [each.parameters for each in subjects]
-    lines = [
-        f"{part}: {len(subjects)} networks, m = {min(sizes)} to {max(sizes)}; training loss "
-        f"{min(losses):.3g} to {max(losses):.3g}, gap {min(gaps):.3g} to {max(gaps):.3g} nats; "
-        f"the IGS is known to {width:.0e} of itself or better",
-        in_plain_text(rows),
-        "* costs nothing. Coefficients with the gap, middle 95% of 2,000 resamples of networks.",
-    ]
-    refused = sorted({(name, why) for each in subjects for name, why in each.refused.items()})
-    return "\n".join([*lines, *(f"not defined for some: {name}: {why}" for name, why in refused)])
-
-
-def reported(part: str, subjects: Sequence[Subject]) -> dict[str, dict[str, Association | None]]:
-    """Print a part's table, of the networks that reached their training loss."""
-    reached = [each for each in subjects if each.reached]
-    if len(reached) < len(subjects):
-        print(f"{part}: {len(subjects) - len(reached)} networks missed their loss and are left out")
-    ranked = ranking(reached, [each.gap for each in reached])
-    print(table(part, reached, ranked), end="\n\n", flush=True)
-    return ranked
-
-
 def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -186,7 +122,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """All parts, or one of them; with all of them the figure."""
+    """All parts, or one of them; with all of them the figure, and a summary as JSON."""
     chosen = parsed(argv)
     try:
         loaded(chosen.data, QUICK_TEST)
@@ -194,13 +130,22 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from None
     chosen.output.mkdir(parents=True, exist_ok=True)
     parts = PARTS if chosen.part is None else (chosen.part,)
-    found = {part: population(chosen, part) for part in parts}
-    ranked = {part: reported(part, subjects) for part, subjects in found.items()}
+    subjects = {part: population(chosen, part) for part in parts}
+    try:
+        found = {part: finding(part, own) for part, own in subjects.items()}
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    for own in found.values():
+        print(in_text(own), end="\n\n", flush=True)
     if chosen.part is None:
-        path = chosen.output / "correlation.png"
+        written = chosen.output / f"figure3-{chosen.data}.json"
+        write_json(written, [stored(own) for own in found.values()])
+        drawn = chosen.output / "correlation.png"
+        ranked = {part: own.ranking for part, own in found.items()}
+        shown = {part: [each for each in own if each.reached] for part, own in subjects.items()}
         with matplotlib.rc_context(STYLE):
-            picture(ranked, found).savefig(path, dpi=200)
-        print(f"wrote {path}")
+            picture(ranked, shown).savefig(drawn, dpi=200)
+        print(f"wrote {written} and {drawn}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Parts are measured once, the table says what goes with the gap, and who missed the loss."""
+"""Parts are measured once, kept, summed up and drawn."""
 
 import dataclasses
 import json
@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from matplotlib.figure import Figure
 
 import igsref
 from experiments import correlation
 from experiments.controls import SETTINGS
-from experiments.correlation import BASELINES, columns, main, ranking, reported
-from experiments.populations import FREE, MATCHED
+from experiments.correlation import main
+from experiments.findings import BASELINES, finding_of, in_text
+from experiments.populations import FREE
 from tests.experiments.subjects import subjects
 
 
@@ -48,10 +50,39 @@ def test_every_network_is_kept_and_the_figure_drawn(run):
     names = sorted(path.name for path in run.iterdir())
     parts = ("control", "epochs", "equal-training-loss")
     expected = [f"{part}-{number}.json" for part in parts for number in range(5)]
-    assert names == sorted([*expected, "correlation.png"])
+    assert names == sorted([*expected, "correlation.png", "figure3-synthetic.json"])
     stored = json.loads((run / "epochs-0.json").read_text())
     assert stored["settings"][0]["network"].startswith("16-")
     assert {"IGS", "AIC", "training loss"} <= set(stored["result"]["measures"])
+
+
+def test_the_summary_is_what_was_printed(run, capsys, monkeypatch):
+    shrink(monkeypatch)
+    main(["--data", "synthetic", "--quick", "--output", str(run)])
+    printed = capsys.readouterr().out
+    parts = json.loads((run / "figure3-synthetic.json").read_text())
+    assert [part["part"] for part in parts] == list(correlation.PARTS)
+    assert all(in_text(finding_of(part)) in printed for part in parts)
+
+
+def test_the_figure_has_those_alone_that_reached_their_loss(tmp_path, monkeypatch):
+    few = subjects(6, good=float)
+    few[4] = dataclasses.replace(few[4], reached=False)
+    monkeypatch.setattr(correlation, "population", lambda chosen, part: few)
+    seen = {}
+    monkeypatch.setattr(
+        correlation, "picture", lambda ranked, shown: seen.update(shown) or Figure()
+    )
+    main(["--data", "synthetic", "--output", str(tmp_path)])
+    assert all([s.gap for s in shown] == [1, 2, 3, 4, 6] for shown in seen.values())
+    assert len(seen) == 3
+
+
+def test_a_part_that_missed_its_loss_altogether_ends_in_a_line(tmp_path, monkeypatch):
+    none = [dataclasses.replace(each, reached=False) for each in subjects(6)]
+    monkeypatch.setattr(correlation, "population", lambda chosen, part: none)
+    with pytest.raises(SystemExit, match="^control: none of 6 networks reached its training loss"):
+        main(["--data", "synthetic", "--part", "control", "--output", str(tmp_path)])
 
 
 def test_a_second_run_measures_nothing(run, monkeypatch, capsys):
@@ -60,40 +91,10 @@ def test_a_second_run_measures_nothing(run, monkeypatch, capsys):
         monkeypatch.setattr(correlation, name, lambda *_: pytest.fail("measured again"))
     main(["--data", "synthetic", "--quick", "--output", str(run), "--part", "control"])
     printed = capsys.readouterr().out
-    assert printed.startswith("control: 5 networks, m = 24 to")
+    assert printed.startswith("control: 5 networks; m = 24 to")
     main(["--data", "synthetic", "--quick", "--output", str(run), "--part", FREE])
     printed = capsys.readouterr().out
     assert all(f"{name} *" in printed for name in BASELINES)
-
-
-def test_the_strongest_measure_comes_first_and_baselines_are_marked(capsys):
-    found = subjects(8, good=lambda gap: gap**3, bad=lambda gap: 1.0)
-    ranked = reported("part", found)
-    assert list(ranked) == ["−training loss", "IGS", "good", "bad"]  # all but the last are ±1
-    assert ranked["good"]["Spearman"].value == pytest.approx(1)
-    assert ranked["bad"] == dict.fromkeys(ranked["bad"], None)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("part: 8 networks, m = 10 to 17; training loss 0.1 to 0.8, gap 1 to")
-    assert "+1.00 [+1.00, +1.00]" in next(line for line in lines if line.startswith("good"))
-    assert next(line for line in lines if line.startswith("bad")).split()[1:] == ["–"] * 4
-    assert any(line.startswith("−training loss *") for line in lines)
-
-
-def test_the_training_loss_has_its_sign_changed():
-    found = columns(subjects(6, good=float))
-    assert found["−training loss"] == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5, -0.6])
-    assert "training loss" not in found
-    gaps = [each.gap for each in subjects(6, good=float)]
-    assert ranking(subjects(6, good=float), gaps)["−training loss"]["Spearman"].value < -0.99
-
-
-def test_networks_that_missed_their_loss_are_left_out(capsys):
-    found = subjects(8, good=float)
-    found[2] = dataclasses.replace(found[2], reached=False)
-    reported(MATCHED, found)
-    printed = capsys.readouterr().out
-    assert printed.startswith(f"{MATCHED}: 1 networks missed their loss and are left out\n")
-    assert f"{MATCHED}: 7 networks" in printed
 
 
 def test_absent_data_is_said_in_a_line(monkeypatch, tmp_path):

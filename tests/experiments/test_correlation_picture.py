@@ -1,7 +1,7 @@
 """The figure shows every measure with its interval, and every part."""
 
-from experiments.correlation import ranking
 from experiments.correlation_picture import COLOURS, MARKERS, picture
+from experiments.findings import UPPER, ranking
 from tests.experiments.subjects import subjects
 
 PARTS = ("first", "second", "third")
@@ -17,7 +17,7 @@ def test_each_measure_has_a_row_and_each_part_a_colour_and_a_panel():
     figure = drawn()
     left, *panels = figure.get_axes()
     labels = [text.get_text() for text in left.get_yticklabels()]
-    assert sorted(labels) == sorted(["IGS", "good", "bad", "−training loss"])
+    assert sorted(labels) == sorted(["IGS", UPPER, "good", "bad", "−training loss"])
     (legend,) = figure.subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == list(PARTS)
     assert [panel.get_title(loc="left") for panel in panels] == list(PARTS)
