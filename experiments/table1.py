@@ -16,9 +16,9 @@ Every run is kept below ``--output`` as JSON; a run with the same settings goes 
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,45 +31,15 @@ from tqdm import tqdm
 
 from experiments.data import Images, generator, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound
-from experiments.kept import kept
+from experiments.kept import kept, write_json
 from experiments.methods import METHODS, Outcome, Trial, pace, run
+from experiments.studies import ROWS, SYNTHETIC, Row, Study, in_text, stored
 
 HELD_OUT = 10_000
 CHOOSING_SEEDS = (1000, 1001)
 CHOSEN, USUAL = "chosen", "usual"
 PACE_STEPS = 50
 SMOOTHING = 0.1
-SYNTHETIC = "synthetic"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A network and its data. train: images, all unless given. paper: accuracies in %, by method.
-
-    Epochs, batches and rates are choices made here; those of the paper's main text are not known.
-    """
-
-    network: str
-    data: str
-    epochs: int
-    train: int | None = None
-    augment: bool = False
-    paper: Mapping[str, float] = field(default_factory=dict)
-
-
-_MNIST = {"SGD": 98.13, "GR": 98.20, "SAM": 98.62, "ASAM": 98.65, "IGS": 98.65}
-ROWS = {
-    "mnist-3fcn": Row("3fcn", "mnist", 6, paper=_MNIST),
-    "cifar10-vgg11bn": Row("vgg11_bn", "cifar10", 200, augment=True),
-    "cifar10-resnet56": Row("resnet56", "cifar10", 200, augment=True),
-    "cifar10-wrn16-8": Row("wrn16_8", "cifar10", 200, augment=True),
-    "cifar100-vgg11bn": Row("vgg11_bn", "cifar100", 200, augment=True),
-    "cifar100-resnet56": Row("resnet56", "cifar100", 200, augment=True),
-    "cifar100-wrn16-8": Row("wrn16_8", "cifar100", 200, augment=True),
-    "cifar10-resnet8": Row("resnet8", "cifar10", 15, train=5000, augment=True),
-    "synthetic": Row("3fcn", SYNTHETIC, 2, train=200),
-}
-"""The paper's seven, one that two processor cores can do, and one to see that it runs."""
 
 
 def images(row: Row, split: str) -> Images:
@@ -116,17 +86,6 @@ def split_off(data: Images, seed: int) -> tuple[Images, Images]:
     return left, right
 
 
-@dataclass(frozen=True)
-class Study:
-    """A row under one smoothing: ρ of each method, how it came, and the outcomes by seed."""
-
-    row: Row
-    smoothing: float
-    rhos: dict[str, float]
-    outcomes: dict[str, list[Outcome]]
-    choice: str = CHOSEN
-
-
 def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
     """Choose ρ of each method, if it is to be, then run all seeds; several trainings at a time."""
     folder = chosen.output / chosen.row
@@ -162,7 +121,7 @@ def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
         name: [r for t, r in zip(trials, results, strict=True) if t.method == name]
         for name in chosen.methods
     }
-    return Study(row, smoothing, rhos, outcomes, chosen.rho)
+    return Study(chosen.row, row, smoothing, chosen.rho, rhos, outcomes)
 
 
 def _one_thread() -> None:
@@ -191,37 +150,6 @@ def best_rho(method: str, trials: Sequence[Trial], outcomes: Sequence[Outcome]) 
     return max(finite, key=lambda rho: finite[rho])
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, NaN of a single value."""
-    found = torch.tensor(values, dtype=torch.float64)
-    spread = float(found.std()) if len(values) > 1 else float("nan")
-    return float(found.mean()), spread / len(values) ** 0.5
-
-
-def table(name: str, found: Study) -> str:
-    """Accuracies in %, mean ± standard error over seeds, and paired differences from SGD."""
-    lines = [
-        f"{name}: {found.row.network}, {found.row.epochs} epochs, label smoothing "
-        f"{found.smoothing:g}, ρ {found.choice}",
-        f"{'method':<6}  {'ρ':>6}  {'runs':>4}  {'accuracy, %':>14}  {'less SGD':>14}  "
-        f"{'paper':>6}  {'s a run':>8}",
-    ]
-    base = found.outcomes.get("SGD", [])
-    for method, own in found.outcomes.items():
-        accuracy = shown(*mean_and_error([100 * each.accuracy for each in own]))
-        pairs = zip(own, base, strict=False)
-        less = [100 * (each.accuracy - other.accuracy) for each, other in pairs]
-        difference = shown(*mean_and_error(less), sign="+") if less and method != "SGD" else "–"
-        paper = f"{found.row.paper[method]:.2f}" if method in found.row.paper else "–"
-        seconds = sum(each.seconds for each in own) / len(own)
-        lines.append(
-            f"{method:<6}  {found.rhos[method]:>6g}  {len(own):>4}  {accuracy:>14}  "
-            f"{difference:>14}  {paper:>6}  {seconds:>8.0f}"
-        )
-        lines += [f"  {method}: {each.ended}" for each in own if each.ended]
-    return "\n".join(lines)
-
-
 def pace_table(chosen: argparse.Namespace, row: Row) -> str:
     """Seconds of steps, and of all trainings of one smoothing one after the other."""
     data = images(row, "train").to(chosen.device)
@@ -238,10 +166,6 @@ def pace_table(chosen: argparse.Namespace, row: Row) -> str:
         total += seconds
         lines.append(f"{name:<6}  {found.first:>13.2f}  {found.later:>14.4f}  {seconds:>11.0f}")
     return "\n".join([*lines, f"together {total:.0f} s, without scores and bases made again"])
-
-
-def shown(mean: float, error: float, sign: str = "") -> str:
-    return f"{mean:{sign}.2f} ± {error:.2f}" if math.isfinite(error) else f"{mean:{sign}.2f}"
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
@@ -269,7 +193,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """A table for each smoothing."""
+    """A table for each smoothing, and its numbers as JSON."""
     chosen = parsed(argv)
     row = ROWS[chosen.row]
     if chosen.epochs is not None:
@@ -284,7 +208,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     levels = (0.0, SMOOTHING) if chosen.smoothing == "both" else (float(chosen.smoothing),)
     for smoothing in levels:
-        print(table(chosen.row, study(chosen, row, smoothing)), end="\n\n", flush=True)
+        found = study(chosen, row, smoothing)
+        path = chosen.output / chosen.row / f"table1-{chosen.row}-{smoothing:g}.json"
+        write_json(path, stored(found))
+        print(f"{in_text(found)}\n\nwrote {path}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_the_figure_has_those_alone_that_reached_their_loss(tmp_path, monkeypatc
 def test_a_part_that_missed_its_loss_altogether_ends_in_a_line(tmp_path, monkeypatch):
     none = [dataclasses.replace(each, reached=False) for each in subjects(6)]
     monkeypatch.setattr(correlation, "population", lambda chosen, part: none)
-    with pytest.raises(SystemExit, match="^control: none of 6 networks reached its training loss"):
+    with pytest.raises(SystemExit, match=r"^control: none of 6 networks reached its training loss"):
         main(["--data", "synthetic", "--part", "control", "--output", str(tmp_path)])
 
 

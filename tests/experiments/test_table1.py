@@ -1,4 +1,4 @@
-"""ρ is chosen without test images, runs are kept, and differences are of equal seeds."""
+"""ρ is chosen without test images, and runs are kept."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,8 @@ import pytest
 from experiments import table1
 from experiments.data import random_images
 from experiments.methods import METHODS, Outcome, Pace, Trial
-from experiments.table1 import ROWS, Study, best_rho, main, split_off, table
+from experiments.studies import ROWS, in_text, study_of
+from experiments.table1 import best_rho, main, split_off
 
 SMALL = ["--row", "synthetic", "--method", "SAM", "--seeds", "2", "--epochs", "1"]
 
@@ -30,20 +31,17 @@ def trials_of(method):
     ]
 
 
-def test_rows_are_the_paper_s_seven_and_two_more():
-    paper = [name for name in ROWS if name not in ("cifar10-resnet8", "synthetic")]
-    assert len(paper) == 7
-    assert ROWS["mnist-3fcn"].paper["IGS"] == 98.65
-
-
 def test_a_row_is_run_and_printed_and_kept(one_process, tmp_path, capsys, monkeypatch):
     arguments = [*SMALL, "--smoothing", "0.1", "--output", str(tmp_path)]
     main(arguments)
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert lines[0] == "synthetic: 3fcn, 1 epochs, label smoothing 0.1, ρ chosen"
+    assert lines[0].startswith("synthetic: 3fcn on 200 images of synthetic, 1 epochs, label smooth")
+    assert lines[0].endswith("ρ chosen")
     assert [line.split()[0] for line in lines[2:4]] == ["SGD", "SAM"]
     assert lines[2].split()[2] == lines[3].split()[2] == "2"
+    summary = tmp_path / "synthetic" / "table1-synthetic-0.1.json"
+    assert in_text(study_of(json.loads(summary.read_text()))) in printed
     files = sorted(path.name for path in (tmp_path / "synthetic" / "choosing").iterdir())
     assert len(files) == 5 * 2
     settings = json.loads((tmp_path / "synthetic" / "choosing" / files[0]).read_text())["settings"]
@@ -74,7 +72,8 @@ def test_the_usual_radius_is_taken_without_a_choice(one_process, tmp_path, capsy
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("ρ usual")
     assert [line.split()[1] for line in printed[2:4]] == ["0", "0.05"]
-    assert [path.name for path in (tmp_path / "synthetic").iterdir()] == ["test"]
+    names = sorted(path.name for path in (tmp_path / "synthetic").iterdir())
+    assert names == ["table1-synthetic-0.json", "test"]
 
 
 def test_usual_radii_are_the_published_ones():
@@ -127,24 +126,6 @@ def test_the_radius_is_the_best_in_the_mean_and_none_that_ended_early():
     assert best_rho("SGD", trials, outcomes) == 0.0
     with pytest.raises(FloatingPointError, match=r"SAM ended early with every ρ of \(0\.01"):
         best_rho("SAM", trials, [outcome(float("nan"))] * len(trials))
-
-
-def test_differences_are_of_runs_with_one_seed():
-    outcomes = {
-        "SGD": [outcome(0.9), outcome(0.8)],
-        "IGS": [outcome(0.92), outcome(0.82, ended="")],
-    }
-    found = Study(ROWS["mnist-3fcn"], 0.0, {"SGD": 0.0, "IGS": 0.02}, outcomes)
-    lines = table("mnist-3fcn", found).splitlines()
-    # Accuracies vary by 10 points from seed to seed; the difference of 2 does not vary.
-    assert lines[2].split()[3:] == ["85.00", "±", "5.00", "–", "98.13", "1"]
-    assert lines[3].split()[3:] == ["87.00", "±", "5.00", "+2.00", "±", "0.00", "98.65", "1"]
-
-
-def test_a_run_that_ended_early_is_named():
-    outcomes = {"SGD": [outcome(float("nan"), ended="step 3 of epoch 1: the loss is nan")]}
-    found = Study(ROWS["synthetic"], 0.0, {"SGD": 0.0}, outcomes)
-    assert table("synthetic", found).splitlines()[-1] == "  SGD: step 3 of epoch 1: the loss is nan"
 
 
 @pytest.mark.parametrize("name", ["seeds", "processes", "epochs"])
