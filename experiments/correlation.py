@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     if chosen.part is None:
         written = chosen.output / f"figure3-{chosen.data}.json"
         write_json(written, [stored(own) for own in found.values()])
-        drawn = chosen.output / "correlation.png"
+        drawn = chosen.output / f"figure3-{chosen.data}.png"
         ranked = {part: own.ranking for part, own in found.items()}
         shown = {part: [each for each in own if each.reached] for part, own in subjects.items()}
         with matplotlib.rc_context(STYLE):

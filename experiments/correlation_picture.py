@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.associations import Association
 from experiments.populations import Subject
@@ -14,6 +14,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 MARKERS = ("o", "s", "^")
 STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6}
 _BETWEEN = 0.22
+_FEW_DECADES = 300
+"""Below this ratio powers of ten alone would be too few ticks."""
 
 Ranked = Mapping[str, Mapping[str, Association | None]]
 
@@ -62,13 +64,17 @@ def draw_coefficients(
 
 
 def draw_igs(panel: Axes, part: str, subjects: Sequence[Subject], place: int) -> None:
+    igs = [each.measures["IGS"] for each in subjects]
     panel.scatter(
-        [each.measures["IGS"] for each in subjects],
+        igs,
         [each.gap for each in subjects],
         s=10,
         marker=MARKERS[place],
         color=COLOURS[place],
     )
     panel.set(xscale="log", xlabel="IGS / nats", ylabel="gap / nats")
+    if max(igs) < _FEW_DECADES * min(igs):
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_title(part, loc="left")

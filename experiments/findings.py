@@ -137,7 +137,7 @@ def rows(found: Finding) -> list[list[str]]:
 
 def notes(found: Finding) -> list[str]:
     """What the table needs to be read."""
-    lines = ["* costs nothing. Coefficients with the gap, middle 95% of 2,000 resamples."]
+    lines = ["* costs nothing; coefficients with the gap, and the middle 95% of 2,000 resamples"]
     for name, why in found.refused.items():
         lines.append(f"{name} has no value for {why.count} of {found.networks}, first: {why.first}")
     return lines
@@ -150,7 +150,7 @@ def in_text(found: Finding) -> str:
 
 def in_page(found: Finding) -> str:
     """For a Markdown page."""
-    remarks = " ".join(f"{line.replace('* ', 'Starred: ', 1)}." for line in notes(found))
+    remarks = " ".join(f"{line.replace('* ', 'Starred: it ', 1)}." for line in notes(found))
     return "\n\n".join([f"**{heading(found)}.**", in_markdown(rows(found)), remarks])
 
 

@@ -22,6 +22,7 @@ test loss on two seeds that are not shown, 1000 and 1001.
 """
 
 import argparse
+import json
 import math
 import sys
 import warnings
@@ -397,10 +398,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = options_of(argv)
     tasks, outcome = experiment(options.seeds, options.steps, options.processes)
     print(report(outcome), end="\n\n")
+    numbers_of_all = options.output / "figure5.json"
+    stored = {
+        "points": [CLEAN, WRONG],
+        "steps": options.steps,
+        "rhos": {method.name: method.rho for method in METHODS},
+        "methods": figures(outcome),
+    }
+    numbers_of_all.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
     one = tasks[0], [(method, outcome[method.name][0]) for method in METHODS]
     boundaries = save_figure(boundaries_picture, one, options.output / "boundaries")
     losses = save_figure(losses_picture, outcome, options.output / "losses")
-    for path in [*boundaries, *losses]:
+    for path in [numbers_of_all, *boundaries, *losses]:
         print(f"wrote {path}")
 
 

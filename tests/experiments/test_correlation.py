@@ -50,7 +50,7 @@ def test_every_network_is_kept_and_the_figure_drawn(run):
     names = sorted(path.name for path in run.iterdir())
     parts = ("control", "epochs", "equal-training-loss")
     expected = [f"{part}-{number}.json" for part in parts for number in range(5)]
-    assert names == sorted([*expected, "correlation.png", "figure3-synthetic.json"])
+    assert names == sorted([*expected, "figure3-synthetic.png", "figure3-synthetic.json"])
     stored = json.loads((run / "epochs-0.json").read_text())
     assert stored["settings"][0]["network"].startswith("16-")
     assert {"IGS", "AIC", "training loss"} <= set(stored["result"]["measures"])

@@ -1,5 +1,7 @@
 """Figure 5: the methods are what they are called, and the sentence is what the numbers say."""
 
+import json
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -160,6 +162,9 @@ def test_the_script_prints_its_table_and_writes_the_pictures(
         assert words in printed
     for method in toy.METHODS:
         assert f"\n{method.name:<14} {method.rho:>7g} " in printed
+    stored = json.loads((folder / "figure5.json").read_text("utf-8"))
+    assert stored["methods"] == toy.figures(experiment[1])
+    assert list(stored["rhos"]) == list(stored["methods"])
     for name in ("boundaries", "losses"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
