@@ -27,9 +27,9 @@ import torch.distributed as dist
 
 import igsref
 from experiments.data import Images, load_data, random_images
-from experiments.files import CorruptFile, DataNotFound
+from experiments.files import CorruptFile, DataNotFound, OtherSettings
 from experiments.networks import NETWORKS
-from experiments.training import OtherSettings, Trained, train_or_load
+from experiments.training import Trained, train_or_load
 
 SYNTHETIC = "synthetic"
 DATA = ("cifar10", "cifar100", "mnist", SYNTHETIC)

@@ -14,23 +14,18 @@ Each network is kept below ``--output`` as it is done; a run with the same setti
 
 import argparse
 import sys
-from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
-import torch
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from experiments.controls import SETTINGS, control
 from experiments.correlation_picture import STYLE, picture
 from experiments.data import Images, load_data, random_images
-from experiments.files import CorruptFile, DataNotFound
+from experiments.files import CorruptFile, DataNotFound, OtherSettings
 from experiments.findings import finding, in_text, stored
 from experiments.kept import kept, write_json
 from experiments.populations import (
@@ -44,6 +39,7 @@ from experiments.populations import (
     subject,
     subject_of,
 )
+from experiments.workers import results_of, workers
 
 CONTROL = "control"
 PARTS = (FREE, MATCHED, CONTROL)
@@ -77,29 +73,18 @@ def population(chosen: argparse.Namespace, part: str) -> list[Subject]:
             for number in range(count)
         ]
     with workers(chosen.processes) as pool:
-        futures = [pool.submit(job) for job in jobs]
-        shown = tqdm(futures, desc=part, unit="network", leave=False, disable=None)
-        return [future.result() for future in shown]
-
-
-def workers(count: int) -> Executor:
-    """Processes with a thread each."""
-    return ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,)
-    )
+        return results_of(pool, jobs, part, "network")
 
 
 def _member(number: int, part: str, count: int, data: str, test: int, folder: Path) -> Subject:
-    torch.set_num_threads(1)
     train, held_out = loaded(data, test)
     recipe = recipes(count, train.images[0].numel(), part)[number]
     path = folder / f"{part.replace(' ', '-')}-{number}.json"
-    settings = [asdict(recipe), data, test]
+    settings = {**asdict(recipe), "data": data, "test": test}
     return subject_of(kept(path, settings, lambda: asdict(subject(recipe, train, held_out))))
 
 
 def _control(number: int, folder: Path) -> Subject:
-    torch.set_num_threads(1)
     chosen = SETTINGS[number]
     path = folder / f"{CONTROL}-{number}.json"
     return subject_of(kept(path, asdict(chosen), lambda: asdict(control(chosen))))
@@ -130,10 +115,12 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from None
     chosen.output.mkdir(parents=True, exist_ok=True)
     parts = PARTS if chosen.part is None else (chosen.part,)
-    subjects = {part: population(chosen, part) for part in parts}
     try:
+        subjects = {part: population(chosen, part) for part in parts}
         found = {part: finding(part, own) for part, own in subjects.items()}
-    except ValueError as error:
+    except OtherSettings as error:
+        raise SystemExit(f"{error} with --output") from None
+    except ValueError as error:  # of a damaged file, or of a part that has no network
         raise SystemExit(str(error)) from None
     for own in found.values():
         print(in_text(own), end="\n\n", flush=True)

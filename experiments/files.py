@@ -7,10 +7,11 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,20 @@ class DataNotFound(FileNotFoundError):
 
 class CorruptFile(ValueError):
     """A file is not what its format says; the message names it."""
+
+
+class OtherSettings(ValueError):
+    """A folder holds what was found with other settings; the message says which."""
+
+
+def refuse_others(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise OtherSettings, with all that differs, unless what a file was made with is wanted."""
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    if names:
+        differences = ", ".join(
+            f"{name} {found.get(name)}, not {wanted.get(name)}" for name in names
+        )
+        raise OtherSettings(f"{path} was made with {differences}: give another folder")
 
 
 @dataclass(frozen=True, eq=False)

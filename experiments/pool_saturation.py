@@ -25,7 +25,7 @@ import matplotlib
 import torch
 
 from experiments.data import Images, generator, load_data, random_images
-from experiments.files import CorruptFile, DataNotFound
+from experiments.files import CorruptFile, DataNotFound, OtherSettings
 from experiments.kept import kept
 from experiments.leverage import BAND, Row, examined
 from experiments.pool_picture import STYLE, picture
@@ -128,7 +128,8 @@ def _say_shortfall(name: str, recipe: Recipe, loss: float, epochs: int) -> None:
 def _point(
     kind: str, trained: Fitted, sizes: Sizes, ratio: float, folder: Path, prove: bool
 ) -> Point:
-    settings = [asdict(sizes.pools), trained.data.name, sizes.labelled, kind, ratio, prove]
+    pools = {"data": trained.data.name, "labelled": sizes.labelled, "kind": kind}
+    settings = {**asdict(sizes.pools), **pools, "ratio": ratio, "prove": prove}
 
     def compute() -> dict[str, Any]:
         return asdict(measured(kind, trained, sizes.labelled, ratio, prove=prove))
@@ -145,7 +146,8 @@ def networks_part(sizes: Sizes, data: Images, test: Images, folder: Path) -> lis
     )
     rows = []
     for number, (name, recipe) in enumerate(sizes.networks.items()):
-        settings = [asdict(recipe), data.name, sizes.labelled, size, sizes.test]
+        sizes_here = {"labelled": sizes.labelled, "ratio": size, "test": sizes.test}
+        settings = {**asdict(recipe), "data": data.name, **sizes_here}
         path = folder / f"network-{number}.json"
         rows.append(Row(**kept(path, settings, _examine(name, recipe, sizes, data, test))))
         print(network_line(rows[-1]), flush=True)
@@ -198,16 +200,18 @@ def main(argv: list[str] | None = None) -> None:
     """Both parts, or one of them; with both the figure."""
     chosen = parsed(argv)
     sizes = QUICK if chosen.quick else FULL
+    points, rows = [], []
     try:
         data, test = loaded(chosen, sizes)
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        if chosen.part != "networks":
+            points = pools_part(sizes, data, chosen.output)
+        if chosen.part != "pools":
+            rows = networks_part(sizes, data, test, chosen.output)
+    except OtherSettings as error:
+        raise SystemExit(f"{error} with --output") from None
     except (DataNotFound, CorruptFile) as error:
         raise SystemExit(str(error)) from None
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    points, rows = [], []
-    if chosen.part != "networks":
-        points = pools_part(sizes, data, chosen.output)
-    if chosen.part != "pools":
-        rows = networks_part(sizes, data, test, chosen.output)
     if chosen.part is None:
         path = chosen.output / "pool_at_scale.png"
         with matplotlib.rc_context(STYLE):

@@ -17,23 +17,20 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from experiments.data import Images, generator, load_data, random_images
-from experiments.files import CorruptFile, DataNotFound
+from experiments.files import CorruptFile, DataNotFound, OtherSettings
 from experiments.kept import kept, write_json
 from experiments.methods import METHODS, Outcome, Trial, pace, run
 from experiments.studies import ROWS, SYNTHETIC, Row, Study, in_text, stored
+from experiments.workers import results_of, workers
 
 HELD_OUT = 10_000
 CHOOSING_SEEDS = (1000, 1001)
@@ -64,7 +61,8 @@ def measured(made: Trial, row: Row, choosing: bool, device: str, folder: Path) -
     """The outcome of a trial: read where it was kept, or trained. choosing: without test images."""
     path = folder / ("choosing" if choosing else "test")
     path /= f"{made.method}-{made.rho:g}-{made.smoothing:g}-{made.seed}.json"
-    settings = [asdict(made), row.data, row.train, choosing, device]
+    held_out = {"data": row.data, "train": row.train, "choosing": choosing}
+    settings = {**asdict(made), **held_out, "device": device}
 
     def compute() -> dict[str, object]:
         train = images(row, "train")
@@ -89,17 +87,12 @@ def split_off(data: Images, seed: int) -> tuple[Images, Images]:
 def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
     """Choose ρ of each method, if it is to be, then run all seeds; several trainings at a time."""
     folder = chosen.output / chosen.row
-    with ProcessPoolExecutor(
-        chosen.processes,
-        mp_context=get_context("spawn"),
-        initializer=_one_thread,
-    ) as pool:
+    with workers(chosen.processes) as pool:
 
         def all_of(trials: Sequence[Trial], choosing: bool) -> list[Outcome]:
-            job = partial(measured, row=row, choosing=choosing, device=chosen.device, folder=folder)
-            futures = [pool.submit(job, each) for each in trials]
-            bar = {"desc": "choosing ρ" if choosing else "seeds", "leave": False, "disable": None}
-            return [future.result() for future in tqdm(futures, **bar)]
+            rest = {"row": row, "choosing": choosing, "device": chosen.device, "folder": folder}
+            jobs = [partial(measured, each, **rest) for each in trials]
+            return results_of(pool, jobs, "choosing ρ" if choosing else "seeds", "training")
 
         rhos = {name: METHODS[name].usual for name in chosen.methods}
         if chosen.rho == CHOSEN:
@@ -122,11 +115,6 @@ def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
         for name in chosen.methods
     }
     return Study(chosen.row, row, smoothing, chosen.rho, rhos, outcomes)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    threadpool_limits(1)
 
 
 def best_rho(method: str, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> float:
@@ -201,11 +189,18 @@ def main(argv: list[str] | None = None) -> None:
     try:
         for split in ("train", "test"):
             images(row, split)
+        if chosen.pace:
+            print(pace_table(chosen, row))
+            return
+        write_studies(chosen, row)
+    except OtherSettings as error:
+        raise SystemExit(f"{error} with --output") from None
     except (DataNotFound, CorruptFile) as error:
         raise SystemExit(str(error)) from None
-    if chosen.pace:
-        print(pace_table(chosen, row))
-        return
+
+
+def write_studies(chosen: argparse.Namespace, row: Row) -> None:
+    """Of one smoothing after the other, each as soon as it is there."""
     levels = (0.0, SMOOTHING) if chosen.smoothing == "both" else (float(chosen.smoothing),)
     for smoothing in levels:
         found = study(chosen, row, smoothing)

@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from experiments.data import Images, generator, with_label_noise
-from experiments.files import CorruptFile, replacing
+from experiments.files import CorruptFile, refuse_others, replacing
 from experiments.networks import build
 from igsref.arguments import check_number, checked_integer
 from igsref.progress import SECONDS_BEFORE_PROGRESS, interruptible
@@ -30,10 +30,6 @@ from igsref.randomness import preserved_random_state
 
 _SCORED_AT_ONCE = 500
 _MODEL, _MOMENTUM = "model.", "momentum."
-
-
-class OtherSettings(ValueError):
-    """A folder holds a network that was trained with other settings; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +270,7 @@ def _resumed(state: _State, settings: Settings, folder: Path) -> _State:
     """Model, velocities and losses as they were written. Raises OtherSettings, CorruptFile."""
     path = _description(folder, settings.network)
     description = _described(path)
-    _refuse_others(path, asdict(settings), description["settings"])
+    refuse_others(path, asdict(settings), description["settings"])
     tensors = _stored_tensors(folder / description["tensors"], description["sha256"])
     model = {key.removeprefix(_MODEL): tensors[key] for key in tensors if key.startswith(_MODEL)}
     state.model.load_state_dict(model)
@@ -294,13 +290,6 @@ def _described(path: Path) -> dict[str, Any]:
         if not isinstance(description, dict) or not isinstance(description.get(name), kind):
             raise CorruptFile(f"{path} must have the fields {', '.join(fields)}; see {name}")
     return description
-
-
-def _refuse_others(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    names = [name for name in wanted if found.get(name) != wanted[name]]
-    if names:
-        differences = ", ".join(f"{name} {found.get(name)}, not {wanted[name]}" for name in names)
-        raise OtherSettings(f"{path} was trained with {differences}: pass another folder")
 
 
 def _stored_tensors(path: Path, sha256: str) -> dict[str, Tensor]:

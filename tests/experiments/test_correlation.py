@@ -52,7 +52,7 @@ def test_every_network_is_kept_and_the_figure_drawn(run):
     expected = [f"{part}-{number}.json" for part in parts for number in range(5)]
     assert names == sorted([*expected, "figure3-synthetic.png", "figure3-synthetic.json"])
     stored = json.loads((run / "epochs-0.json").read_text())
-    assert stored["settings"][0]["network"].startswith("16-")
+    assert stored["settings"]["network"].startswith("16-")
     assert {"IGS", "AIC", "training loss"} <= set(stored["result"]["measures"])
 
 
@@ -76,6 +76,13 @@ def test_the_figure_has_those_alone_that_reached_their_loss(tmp_path, monkeypatc
     main(["--data", "synthetic", "--output", str(tmp_path)])
     assert all([s.gap for s in shown] == [1, 2, 3, 4, 6] for shown in seen.values())
     assert len(seen) == 3
+
+
+def test_other_settings_are_refused(run, monkeypatch):
+    shrink(monkeypatch)
+    monkeypatch.setattr(correlation, "QUICK_TEST", 150)
+    with pytest.raises(SystemExit, match=r"was made with test 200, not 150: give .* with --output"):
+        main(["--data", "synthetic", "--quick", "--output", str(run), "--part", FREE])
 
 
 def test_a_part_that_missed_its_loss_altogether_ends_in_a_line(tmp_path, monkeypatch):

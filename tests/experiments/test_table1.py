@@ -16,7 +16,7 @@ SMALL = ["--row", "synthetic", "--method", "SAM", "--seeds", "2", "--epochs", "1
 
 @pytest.fixture
 def one_process(monkeypatch):
-    monkeypatch.setattr(table1, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(table1, "workers", ThreadPoolExecutor)
 
 
 def outcome(accuracy, seconds=1.0, ended=""):
@@ -45,10 +45,19 @@ def test_a_row_is_run_and_printed_and_kept(one_process, tmp_path, capsys, monkey
     files = sorted(path.name for path in (tmp_path / "synthetic" / "choosing").iterdir())
     assert len(files) == 5 * 2
     settings = json.loads((tmp_path / "synthetic" / "choosing" / files[0]).read_text())["settings"]
-    assert settings[0]["smoothing"] == 0.1
+    assert settings["smoothing"] == 0.1
     monkeypatch.setattr(table1, "run", lambda *_: pytest.fail("trained again"))
     main(arguments)
     assert capsys.readouterr().out == printed
+
+
+def test_other_settings_are_refused_and_nothing_is_lost(one_process, tmp_path, capsys):
+    arguments = [*SMALL, "--smoothing", "0", "--rho", "usual", "--output", str(tmp_path)]
+    main(arguments)
+    before = {path: path.read_text() for path in tmp_path.rglob("*.json")}
+    with pytest.raises(SystemExit, match=r"was made with epochs 1, not 2: give .* with --output"):
+        main([*arguments, "--epochs", "2"])
+    assert {path: path.read_text() for path in tmp_path.rglob("*.json")} == before
 
 
 def test_test_images_take_no_part_in_choosing(one_process, tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ from torch import nn
 
 from experiments import training
 from experiments.data import random_images, with_label_noise
-from experiments.files import CorruptFile
+from experiments.files import CorruptFile, OtherSettings
 from experiments.networks import NETWORKS
-from experiments.training import OtherSettings, augmented, score, train_or_load
+from experiments.training import augmented, score, train_or_load
 
 SIDE = 6
 
@@ -168,7 +168,7 @@ def test_batches_are_equal_up_to_one_image_and_meet_each_image_once(tmp_path, mo
 def test_other_settings_are_refused_with_what_differs(tmp_path, options, difference):
     train(tmp_path)
     path = re.escape(str(tmp_path / "tiny.json"))
-    message = f"^{path} was trained with {difference}: pass another folder$"
+    message = f"^{path} was made with {difference}: give another folder$"
     with pytest.raises(OtherSettings, match=message):
         train(tmp_path, **options)
 
