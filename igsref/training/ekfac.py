@@ -27,10 +27,12 @@ from torch.nn.parallel import DistributedDataParallel
 from igsref.arguments import check_generator, check_model, check_number, checked_integer
 from igsref.curvature.kfac.approximation import Ekfac
 from igsref.curvature.kfac.capture import Capture
+from igsref.curvature.kfac.layers import KroneckerLayer
 from igsref.data import Samples
 from igsref.flat import flatten, unflatten
 from igsref.likelihoods import Likelihood, find_likelihood
 from igsref.measures.sharpness.neighbourhood import checked_allowance
+from igsref.memory import available_memory, readable, require_memory
 from igsref.precision import full_float32
 from igsref.randomness import preserved_random_state
 from igsref.training.label_rules import LabelRule, exact_labels
@@ -38,6 +40,8 @@ from igsref.training.layer_statistics import (
     LayerStatistics,
     empty_statistics,
     faithful,
+    held_bytes,
+    passing_bytes,
     tensor_statistics,
 )
 from igsref.training.layers import KNOWN, known_layers
@@ -86,7 +90,8 @@ class EKFAC:
     two samples' rows in expectation. A look leaves running statistics and random states as they
     were.
 
-    Raises TypeError or ValueError that names the argument, or the tensors without a rule.
+    Raises TypeError or ValueError that names the argument, or the tensors without a rule;
+    MemoryError, with the sizes, where the device has no room for the factors.
     """
 
     def __init__(
@@ -223,7 +228,9 @@ class EKFAC:
         theta = function.parameters
         if not theta:
             raise ValueError("model has no trainable parameters (none has requires_grad=True)")
-        for layer in known_layers(function):
+        layers = known_layers(function)
+        _require_room(layers, theta)
+        for layer in layers:
             self._statistics[tuple(layer.names)] = empty_statistics(layer, theta)
         covered = {name for key in self._statistics for name in key}
         rest = [name for name in theta if name not in covered]
@@ -313,6 +320,21 @@ class EKFAC:
         self._require_rules([name for key in untold for name in key])
         for key in untold:
             _take_layer(self._statistics, key, trainable(self.model))
+
+
+def _require_room(layers: Sequence[KroneckerLayer], theta: Mapping[str, Tensor]) -> None:
+    """Refuse, with the largest layer, what the device has no memory for."""
+    if not layers:
+        return
+    sizes = {layer.names[0]: held_bytes(layer, theta) for layer in layers}
+    largest = max(sizes, key=lambda name: sizes[name])
+    require_memory(
+        sum(sizes.values()) + max(map(passing_bytes, layers)),
+        available_memory(next(iter(theta.values())).device),
+        f"EKFAC of {len(layers)} layers, {readable(sizes[largest])} of it for {largest},",
+        f"leave tensors out, as with {largest}.requires_grad_(False), or give IGS a preconditioner "
+        "of your own",
+    )
 
 
 def _take_layer(

@@ -18,6 +18,7 @@ from igsref.curvature.kfac.capture import Capture
 from igsref.curvature.kfac.kronecker import add_outer, add_squares
 from igsref.curvature.kfac.layers import KroneckerLayer
 from igsref.flat import ranges
+from igsref.memory import FLOAT64_BYTES
 from igsref.training.layers import Embedding, Normalisation
 
 _WORK = 2**27
@@ -112,17 +113,44 @@ class LayerStatistics:
 def empty_statistics(layer: KroneckerLayer, theta: Mapping[str, Tensor]) -> LayerStatistics:
     """A layer's statistics before any batch, in its dtype, or float32 where that is shorter."""
     like = theta[layer.names[0]]
-    sides = {"inputs": layer.inputs, "outputs": layer.outputs}
-    if isinstance(layer, Normalisation):
-        sides = {}
-    if isinstance(layer, Embedding):
-        sides = {"outputs": layer.outputs}
-    averages = {side: _zeros(like, layer.groups, size, size) for side, size in sides.items()}
+    sizes = _sizes(layer)
+    averages = {side: _zeros(like, layer.groups, size, size) for side, size in sizes.items()}
     units = {side: torch.eye(value.shape[1]).to(value) for side, value in averages.items()}
     bases = {side: unit.repeat(layer.groups, 1, 1) for side, unit in units.items()}
     entries = layer.entries(theta)
     averages["scalings"] = _zeros(like, *entries.shape)
     return LayerStatistics(layer, entries, averages, bases)
+
+
+def _sizes(layer: KroneckerLayer) -> dict[str, int]:
+    """Side ↦ order of its factor, of the sides that have a basis."""
+    if isinstance(layer, Normalisation):
+        return {}
+    if isinstance(layer, Embedding):
+        return {"outputs": layer.outputs}
+    return {"inputs": layer.inputs, "outputs": layer.outputs}
+
+
+def held_bytes(layer: KroneckerLayer, theta: Mapping[str, Tensor]) -> int:
+    """What a layer's statistics take while a batch is looked at.
+
+    Of each factor an average, its basis, and a batch's sum; of each of θ's entries the average,
+    the sum, and its place.
+    """
+    item = _dtype(theta[layer.names[0]]).itemsize
+    factors = sum(layer.groups * size**2 for size in _sizes(layer).values())
+    entries = sum(theta[name].numel() for name in layer.names)
+    return 3 * item * factors + (2 * item + torch.int64.itemsize) * entries
+
+
+def passing_bytes(layer: KroneckerLayer) -> int:
+    """What it takes besides, for a while: per-sample gradients, or the making of a basis.
+
+    Of a basis: the factor in float64, LAPACK's copy of it and its workspace of twice that (syevd),
+    the turn from the old basis.
+    """
+    bases = (5 * FLOAT64_BYTES * layer.groups * size**2 for size in _sizes(layer).values())
+    return max([_WORK, *bases])
 
 
 def tensor_statistics(name: str, theta: Mapping[str, Tensor]) -> LayerStatistics:
@@ -133,8 +161,11 @@ def tensor_statistics(name: str, theta: Mapping[str, Tensor]) -> LayerStatistics
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    return torch.zeros(shape, dtype=dtype, device=like.device)
+    return torch.zeros(shape, dtype=_dtype(like), device=like.device)
+
+
+def _dtype(like: Tensor) -> torch.dtype:
+    return torch.promote_types(like.dtype, torch.float32)
 
 
 def faithful(

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import igsref
-from igsref.training import EKFAC, empirical_labels, sampled_labels
+from igsref.training import EKFAC, ekfac, empirical_labels, sampled_labels
 from tests.closeness import assert_within
 from tests.curvature.kfac.cases import AGREEMENT, assert_scalings_are_fishers, basis, fisher_block
+from tests.peak_memory import measured, needs_proc
 from tests.random_states import states
 from tests.strategies import architecture, classes, convolutional, fill_, gaussian
 from tests.training.networks import batch, small
@@ -431,3 +432,51 @@ def test_what_is_out_of_order_is_refused():
         found.update(x / 0)
     with pytest.raises(ValueError, match="no trainable parameters"):
         EKFAC(model.requires_grad_(False))
+
+
+WIDE = """
+from igsref.training import EKFAC
+from igsref.training.layer_statistics import held_bytes, passing_bytes
+from igsref.training.layers import known_layers
+from igsref.training.live import live_function
+
+def model(width):
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(width, width), torch.nn.ReLU(), torch.nn.Linear(width, 10)
+    return torch.nn.Sequential(*layers)
+
+def looked(net, x):
+    ekfac = EKFAC(net)
+    ekfac.update(x)
+    return ekfac
+
+def predicted(net):
+    function = live_function(net)
+    layers = known_layers(function)
+    held = sum(held_bytes(layer, function.parameters) for layer in layers)
+    return held + max(map(passing_bytes, layers))
+
+few, net, x = model(8), model(1500), torch.randn(8, 1500)
+"""
+
+
+@needs_proc
+@pytest.mark.long
+def test_memory_is_predicted():
+    predicted, peak = measured(
+        WIDE, "looked(few, x[:, :8])", "kept = looked(net, x)", "predicted(net)"
+    )
+    # What per-sample gradients may take is twice what they take of eight samples.
+    assert 0.7 * predicted < peak < predicted
+
+
+def test_what_does_not_fit_is_refused_with_its_largest_layer(monkeypatch):
+    model = nn.Sequential(nn.Linear(4, 30), nn.Linear(30, 2))
+    held = 3 * 4 * (5**2 + 30**2 + 31**2 + 2**2) + 16 * (30 * 5 + 2 * 31)
+    needed = held + 2**27  # of per-sample gradients; the bases are smaller
+    monkeypatch.setattr(ekfac, "available_memory", lambda device: needed)
+    EKFAC(model)
+    monkeypatch.setattr(ekfac, "available_memory", lambda device: needed - 1)
+    message = r"EKFAC of 2 layers, .* of it for 0\.weight, needs .* is there; leave tensors out"
+    with pytest.raises(MemoryError, match=message):
+        EKFAC(model)

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from igsref.likelihoods import Categorical
-from igsref.training.layer_statistics import empty_statistics, faithful, tensor_statistics
+from igsref.training.layer_statistics import (
+    empty_statistics,
+    faithful,
+    held_bytes,
+    passing_bytes,
+    tensor_statistics,
+)
 from igsref.training.layers import known_layers
 from igsref.training.live import live_capture, live_function, samples_of
 from tests.closeness import EPS, assert_within
@@ -104,3 +110,15 @@ def test_a_table_is_faithful_where_its_calls_are_all_that_reads_it(reading):
     found = live_capture(function, samples, known_layers(function), Categorical())
     names = [layer.names[0] for layer in faithful(found, gaussian(3, 5, 1, 3), None)]
     assert names == (["head.weight", "table.weight"] if told else ["head.weight"])
+
+
+def test_a_basis_takes_five_times_its_factor_where_that_is_more_than_samples_do():
+    layers = [known_layers(live_function(nn.Linear(size, 2)))[0] for size in (3, 2000)]
+    assert [passing_bytes(layer) for layer in layers] == [2**27, 5 * 8 * 2001**2]
+
+
+def test_a_normalisation_has_no_factors():
+    function = live_function(nn.BatchNorm1d(7).eval())
+    (layer,) = known_layers(function)
+    # An average and a sum in float32, and a place, of each γ and β.
+    assert held_bytes(layer, function.parameters) == 14 * (2 * 4 + 8)
