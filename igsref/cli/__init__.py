@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from igsref import __version__
-from igsref.cli import check, vectors
+from igsref.cli import check, measure, vectors
 
 app = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
 
@@ -28,4 +28,5 @@ def main(
 
 
 app.add_typer(vectors.app, name="vectors")
-app.command(name="check")(check.check)
+for command in (measure.plan, measure.measure, measure.compare, measure.certify, check.check):
+    app.command()(command)

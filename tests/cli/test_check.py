@@ -70,16 +70,16 @@ def test_a_function_that_is_not_right_exits_with_1(run, name, word):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own_igs", "must be of the form PACKAGE.MODULE:FUNCTION; got 'own_igs'"),
+        ("own_igs", "must be of the form PACKAGE.MODULE:NAME; got 'own_igs'"),
         (":right", "must be of the form"),
         ("own_igs:", "must be of the form"),
         ("not_there:right", "could not import 'not_there'"),
         ("broken_igs:right", "ZeroDivisionError: division by zero"),
         ("own_igs:left", "it has no 'left'"),
         ("own_igs:number", "must be a function; got float 3.0"),
-        ("./own_igs:right", "In that file's directory: igsref check own_igs:right"),
+        ("./own_igs:right", "In that file's directory it is own_igs:right"),
         ("own_igs.py:right", "a module as it is imported and no path; got 'own_igs.py:right'"),
-        ("/some/where/own_igs.py:right", "igsref check own_igs:right"),
+        ("/some/where/own_igs.py:right", "it is own_igs:right"),
     ],
 )
 def test_a_name_that_leads_to_no_function_exits_with_2_and_says_why(run, name, message):
