@@ -24,7 +24,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from igsref.arguments import check_generator, check_model, check_number, checked_integer
+from igsref.arguments import (
+    check_generator,
+    check_model,
+    check_number,
+    check_type,
+    checked_integer,
+)
 from igsref.curvature.kfac.approximation import Ekfac
 from igsref.curvature.kfac.capture import Capture
 from igsref.curvature.kfac.layers import KroneckerLayer
@@ -53,6 +59,7 @@ from igsref.training.live import (
     samples_of,
     trainable,
 )
+from igsref.training.two_pass import check_like, check_state
 
 _ROWS_AT_ONCE = 16
 """Rows of every sample whose derivatives are held together."""
@@ -125,6 +132,16 @@ class EKFAC:
         check_generator(self.generator)
         self.group = model.process_group if isinstance(model, DistributedDataParallel) else None
         self.updates = 0
+        self.settings = {
+            "method": "EKFAC",
+            "likelihood": self.likelihood.name,
+            "labels": getattr(labels, "__name__", repr(labels)),
+            "damping": self.damping,
+            "absolute": self.absolute,
+            "statistics_every": self.statistics_every,
+            "basis_every": self.basis_every,
+            "decay": self.decay,
+        }
         self._basis_made, self._weight = 0, 0.0
         self._statistics: dict[tuple[str, ...], LayerStatistics] = {}
         self._assign_rules()
@@ -154,13 +171,16 @@ class EKFAC:
     def power(self, gradients: Mapping[str, Tensor], exponent: float) -> dict[str, Tensor]:
         """(F_ekfac + λ)^exponent g under the same names; parameters that are left out count as 0.
 
-        A negative exponent without damping is that of a pseudo-inverse. Raises ValueError for a
-        name that is no trainable parameter's, RuntimeError before the first update.
+        A negative exponent without damping is that of a pseudo-inverse. Raises TypeError or
+        ValueError for what is no tensor of a trainable parameter's shape under its name,
+        RuntimeError before the first update.
         """
-        theta = trainable(self.model)
+        theta = self._theta()
+        check_type("gradients", gradients, Mapping, "tensors by the parameters' names")
         strangers = [name for name in gradients if name not in theta]
         if strangers:
             raise ValueError(f"gradients must have names of parameters of model; got {strangers}")
+        check_like(gradients, {name: theta[name] for name in gradients}, "gradients")
         whole = {n: gradients.get(n, torch.zeros_like(value)) for n, value in theta.items()}
         powered = self.approximation().power(
             flatten(whole)[:, None], exponent, self.damping, self.absolute
@@ -191,6 +211,7 @@ class EKFAC:
     def state_dict(self) -> dict[str, Any]:
         """Averages, counters and the generator's state: what it takes to go on bit for bit."""
         return {
+            "settings": dict(self.settings),
             "updates": self.updates,
             "basis_made": self._basis_made,
             "weight": self._weight,
@@ -204,24 +225,40 @@ class EKFAC:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another one, of a model of the same tensors, was when it gave its state.
 
-        Raises ValueError where the tensors are not the same.
+        Raises ValueError where the tensors or the settings are not the same; nothing is changed.
         """
+        names = "settings", "updates", "basis_made", "weight", "generator", "statistics"
+        check_state(self.settings, state, names)
         saved, found = state["statistics"], dict(self._statistics)
         for key in [key for key in found if key not in saved]:
             _take_layer(found, key, trainable(self.model))
         own = {key: (each.averages, each.bases) for key, each in found.items()}
-        if _shapes(own) != _shapes(saved):
-            raise ValueError(
-                f"state must be of a model with the tensors {_shapes(own)}; got {_shapes(saved)}"
-            )
+        mine, theirs = _shapes(own), _shapes(saved)
+        for key in {**mine, **theirs}:
+            if mine.get(key) != theirs.get(key):
+                raise ValueError(
+                    f"state must be of a model of the same tensors; for {', '.join(key)} it has "
+                    f"{theirs.get(key, 'nothing')}, not {mine.get(key, 'anything')}"
+                )
         for key, parts in own.items():
-            for mine, other in zip(parts, saved[key], strict=True):
+            for part, other in zip(parts, saved[key], strict=True):
                 for name, value in other.items():
-                    mine[name].copy_(value)
+                    part[name].copy_(value)
         self._statistics = found
         self.updates, self._basis_made = state["updates"], state["basis_made"]
         self._weight = state["weight"]
         self.generator.set_state(state["generator"].cpu())
+
+    def _theta(self) -> dict[str, Tensor]:
+        """The trainable parameters. Raises RuntimeError where they are others than at first."""
+        theta = trainable(self.model)
+        known = {name for key in self._statistics for name in key}
+        if changed := sorted(known ^ set(theta)):
+            raise RuntimeError(
+                "the trainable parameters of model must stay those that EKFAC was made for; "
+                f"{', '.join(changed)} changed. Make a new EKFAC"
+            )
+        return theta
 
     def _assign_rules(self) -> None:
         function = live_function(self.model)
@@ -249,6 +286,7 @@ class EKFAC:
     @full_float32()
     def _look(self, parts: Sequence[Samples]) -> None:
         """One look at a batch: factors, a new basis if it is due, scalings."""
+        self._theta()
         first = not self._weight
         weight = self.decay * self._weight + 1
         with preserved_random_state():

@@ -17,17 +17,16 @@ from igsref.training.two_pass import Gradients, TwoPass
 def gradient_norm_penalty(loss: Tensor, parameters: Iterable[nn.Parameter], rho: float) -> Tensor:
     """ρ‖∇L‖² as a scalar that can be added to the loss before its backward pass.
 
-    loss: a scalar with its graph. parameters: those that ∇ is over. Costs a second backward pass
-    through the first one, and its memory.
+    loss: a scalar with its graph. parameters: those that ∇ is over; one that needs no gradient
+    counts as constant. Costs a second backward pass through the first one, and its memory.
 
     Raises ValueError for a loss that is no scalar or a ρ that is not positive.
     """
     weight = checked_positive("rho", rho)
     if loss.ndim:
         raise ValueError(f"loss must be a scalar; got shape {tuple(loss.shape)}")
-    gradients = torch.autograd.grad(
-        loss, list(parameters), create_graph=True, materialize_grads=True
-    )
+    leaves = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
     return weight * torch.stack([g.square().sum() for g in gradients]).sum()
 
 
@@ -59,4 +58,8 @@ def GR(
         size = torch.where(norm > 0, reach / norm, torch.zeros_like(norm))
         return {name: size * g for name, g in gradients.items()}
 
-    return TwoPass(model, base_optimizer, toward, lambda g, there: g + slope * (there - g))
+    def combined(g: Tensor, there: Tensor) -> Tensor:
+        return g + slope * (there - g)
+
+    settings = {"method": "GR", "rho": weight, "radius": reach}
+    return TwoPass(model, base_optimizer, toward, combined, settings)

@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from igsref.arguments import check_model, checked_positive, described
 from igsref.data import Samples
 from igsref.training.ekfac import EKFAC
 from igsref.training.live import bare, samples_of
-from igsref.training.two_pass import Gradients, TwoPass
+from igsref.training.two_pass import Gradients, TwoPass, check_like, check_state
 
 _RISES = 1000
 
@@ -57,8 +58,10 @@ class IGS(TwoPass):
 
     In the model's names, without a prefix of ``DistributedDataParallel``:
 
-    preconditioner: any function g ↦ F⁺g, or an :class:`EKFAC` of this model, which is then kept up
-        to date from what the model is called with at θ; EKFAC(model) unless given.
+    preconditioner: any function of gradients by names that returns F⁺g by the same names, or an
+        :class:`EKFAC` of this model, which is then kept up to date from what the model is called
+        with at θ; EKFAC(model) unless given. Of a ``DistributedDataParallel`` it must be one too,
+        EKFAC(model), so that all processes have the same.
     rises: predicted and actual :class:`Rise` of the last 1,000 steps, the newest last. Of several
         processes each has its own losses, and the predicted rise of all together.
 
@@ -76,7 +79,8 @@ class IGS(TwoPass):
     ) -> None:
         check_model(model)
         self.rho, self.normalised = checked_positive("rho", rho), normalised
-        super().__init__(bare(model), base_optimizer, self._change)
+        settings = {"method": "IGS", "rho": self.rho, "normalised": normalised}
+        super().__init__(bare(model), base_optimizer, self._change, settings=settings)
         self.preconditioner = EKFAC(model) if preconditioner is None else preconditioner
         if not callable(self.preconditioner):
             raise TypeError(
@@ -85,6 +89,13 @@ class IGS(TwoPass):
             )
         if isinstance(self.preconditioner, EKFAC) and self.preconditioner.model is not self.model:
             raise ValueError("preconditioner must be an EKFAC of model; it is one of another model")
+        if isinstance(self.preconditioner, EKFAC) and self.preconditioner.group is not _group(
+            model
+        ):
+            raise ValueError(
+                "preconditioner must be an EKFAC of the same DistributedDataParallel as model, "
+                "with the statistics of all processes"
+            )
         self.rises: deque[Rise] = deque(maxlen=_RISES)
         self._parts: list[Samples] = []
 
@@ -141,17 +152,22 @@ class IGS(TwoPass):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the base optimizer, and of an EKFAC that is the preconditioner."""
-        state = {"base": self.base.state_dict()}
+        """That of the base optimizer, the settings, and an EKFAC that is the preconditioner."""
+        state = super().state_dict()
         if isinstance(self.preconditioner, EKFAC):
             state["ekfac"] = self.preconditioner.state_dict()
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another one was. Raises ValueError for the state of an EKFAC of others."""
-        self.base.load_state_dict(state["base"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another one was.
+
+        Raises ValueError for the state of other settings, or of an EKFAC of another model.
+        """
+        own = isinstance(self.preconditioner, EKFAC)
+        check_state(self.settings, state, ("settings", "base", *(["ekfac"] if own else [])))
         if isinstance(self.preconditioner, EKFAC):
             self.preconditioner.load_state_dict(state["ekfac"])
+        super().load_state_dict(state)
 
     def _change(self, gradients: Gradients) -> dict[str, Tensor]:
         """δ; 0 where gF⁺g is."""
@@ -163,6 +179,7 @@ class IGS(TwoPass):
                 )
             self.preconditioner.update_in_parts(self._parts)
         natural = self.preconditioner(gradients)
+        check_like(natural, gradients, "what preconditioner returns")
         energy = self._energy(gradients, natural)
         length = energy**0.5 if self.normalised else 1.0
         size = self.rho / length if length else 0.0
@@ -179,6 +196,10 @@ class IGS(TwoPass):
         if not -slack <= energy < float("inf"):
             raise FloatingPointError(f"g·F⁺g must be finite and not negative; it is {energy}")
         return max(energy, 0.0)
+
+
+def _group(model: nn.Module) -> Any:
+    return model.process_group if isinstance(model, DistributedDataParallel) else None
 
 
 def _labelled(read: list[Samples], labels: Tensor) -> list[Samples]:

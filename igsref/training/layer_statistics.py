@@ -104,6 +104,7 @@ class LayerStatistics:
         turns = {}
         for side, old in self.bases.items():
             new = torch.linalg.eigh(self.averages[side].double()).eigenvectors.to(old)
+            new = new.contiguous()  # products of a state that was loaded add in the same order
             turns[side], self.bases[side] = new.mT @ old, new
         turned = turns.get("inputs"), turns.get("outputs")
         carried = Block(self.entries, self.averages["scalings"], *turned)

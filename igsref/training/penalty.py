@@ -62,8 +62,9 @@ def exact_igs_penalty(
 ) -> Float[Tensor, ""]:
     """ρ·IGS of a small network, differentiable once in its parameters: equation (12).
 
-    model: in training or not, in float32 or float64; the gradient goes to its own parameters.
-        Computed is in float64 throughout.
+    model: in float32 or float64, its outputs a function of each input alone, so in evaluation mode
+        where it has BatchNorm or dropout; the gradient goes to its own parameters. Computed is in
+        float64 throughout. A second derivative raises RuntimeError: x below would have to move.
     data, options: as for :func:`igsref.exact_igs`; ``fisher_data`` is a pool for F.
     probes: instead of one right-hand side for each sample, so many sums Σ_i z_i v_i with random
         signs z: value and gradient are then unbiased estimates. seed: of the signs; the number of
@@ -92,13 +93,38 @@ def exact_igs_penalty(
     sides = _right_hand_sides(problem, mixtures)
     solution = _damped(problem, sides, damping) if damping else _undamped(problem, sides)
     own = dict(model.named_parameters())
-    theta = {name: own[name].to(value) for name, value in problem.function.parameters.items()}
+    theta = {n: _Once.apply(own[n].to(value)) for n, value in problem.function.parameters.items()}
     value = (sides * solution.image).sum()
     if torch.is_grad_enabled():
         slope = _with_gradient(problem, theta, mixtures, sides - solution.image, solution)
         value = value + slope - slope.detach()
     dtype = own[next(iter(theta))].dtype
     return (weight * problem.weight * value).to(dtype)
+
+
+class _Once(torch.autograd.Function):
+    """The identity, whose derivative has no derivative: one would be wrong without that of x."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor) -> Tensor:
+        return theta.view_as(theta)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Refused.apply(gradient)
+
+
+class _Refused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        raise RuntimeError(
+            "exact_igs_penalty is differentiable once; for a penalty on its gradient take a "
+            "difference of gradients, as igsref.training.GR does"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,10 @@ def SAM(model: nn.Module, base_optimizer: torch.optim.Optimizer, *, rho: float =
     Raises TypeError or ValueError that names the argument.
     """
     radius = checked_positive("rho", rho)
-    return TwoPass(model, base_optimizer, lambda gradients: _scaled(gradients, {}, radius))
+    settings = {"method": "SAM", "rho": radius}
+    return TwoPass(
+        model, base_optimizer, lambda gradients: _scaled(gradients, {}, radius), settings=settings
+    )
 
 
 def ASAM(
@@ -43,7 +46,7 @@ def ASAM(
 
     Raises TypeError or ValueError that names the argument.
     """
-    return _adaptive(model, base_optimizer, rho, eta, torch.abs)
+    return _adaptive(model, base_optimizer, rho, eta, torch.abs, "ASAM")
 
 
 def filter_wise_ASAM(
@@ -58,7 +61,7 @@ def filter_wise_ASAM(
     The paper's filter-wise variant, for which it states no defaults of its own: those of ASAM. A
     vector of weights, as BatchNorm's, has T = |w| + η.
     """
-    return _adaptive(model, base_optimizer, rho, eta, _row_norms)
+    return _adaptive(model, base_optimizer, rho, eta, _row_norms, "filter-wise ASAM")
 
 
 def _row_norms(weight: Tensor) -> Tensor:
@@ -74,6 +77,7 @@ def _adaptive(
     rho: float,
     eta: float,
     size: Callable[[Tensor], Tensor],
+    method: str,
 ) -> TwoPass:
     radius, offset = checked_positive("rho", rho), checked_allowance("eta", eta)
 
@@ -82,7 +86,8 @@ def _adaptive(
         scales = {n: size(w) + offset for n, w in weights.items() if not is_bias(n)}
         return _scaled(gradients, scales, radius)
 
-    return TwoPass(model, base_optimizer, perturbation)
+    settings = {"method": method, "rho": radius, "eta": offset}
+    return TwoPass(model, base_optimizer, perturbation, settings=settings)
 
 
 def _scaled(gradients: Gradients, scales: Gradients, rho: float) -> dict[str, Tensor]:

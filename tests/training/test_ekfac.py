@@ -230,9 +230,49 @@ def test_from_its_state_it_goes_on_bit_for_bit():
 def test_a_state_of_another_model_is_refused_and_changes_nothing():
     found = EKFAC(small())
     rules = found.rules
-    with pytest.raises(ValueError, match="state must be of a model with the tensors"):
+    with pytest.raises(
+        ValueError, match=r"state must be of a model of the same tensors; for 2\.weight"
+    ):
         found.load_state_dict(EKFAC(small(norm=True)).state_dict())
     assert found.rules == rules
+
+
+def test_from_its_state_products_are_the_same_bit_for_bit():
+    """Of a matrix as wide as a product is cut up for: strides decide in which order it adds."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(80, 70), nn.Tanh(), nn.Linear(70, 3))
+    x = torch.randn(9, 80)
+    one = updated(model, x)
+    other = updated(model)
+    other.load_state_dict(one.state_dict())
+    for _ in range(2):
+        g = {n: torch.randn_like(p) for n, p in model.named_parameters()}
+        assert all(
+            torch.equal(a, b) for a, b in zip(one(g).values(), other(g).values(), strict=True)
+        )
+        one.update(x)
+        other.update(x)
+
+
+def test_parameters_that_were_frozen_or_freed_are_named():
+    model, (x, _) = small(), batch()
+    found = updated(model, x)
+    model[0].weight.requires_grad_(False)
+    for call in (lambda: [found.update(x) for _ in range(10)], lambda: found({})):
+        with pytest.raises(RuntimeError, match=r"0\.weight changed\. Make a new EKFAC"):
+            call()
+
+
+def test_gradients_of_another_form_are_named():
+    model, (x, _) = small(), batch()
+    found = updated(model, x)
+    for gradients, message in [
+        ({"0.weight": torch.zeros(3, 6)}, r"shape \(6, 3\) for 0\.weight; got"),
+        ({"0.weight": None}, r"shape \(6, 3\) for 0\.weight; got None"),
+        ([1], "gradients must be tensors by the parameters' names; got a list of int"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            found(gradients)
 
 
 def test_a_state_is_no_view_of_what_goes_on():

@@ -48,6 +48,31 @@ def test_the_difference_comes_near_by_the_first_order_of_the_radius():
     assert errors[1] < 1e-2 * float(exact(model, data, 0.3).norm())
 
 
+@pytest.mark.parametrize("radius", [1e-2, 1e-1])
+def test_the_difference_is_its_formula(radius):
+    model, data = small(1), batch(2)
+    optimizer = GR(model, torch.optim.SGD(model.parameters(), lr=0.0), rho=0.3, radius=radius)
+    optimizer.step(closure_of(model, optimizer, data))
+    found = flat([p.grad for p in model.parameters()])
+    g = gradient(model, data)
+    norm = flat(g.values()).norm()
+    there = gradient(model, data, {n: radius * value / norm for n, value in g.items()})
+    along = flat([norm * (there[n] - g[n]) / radius for n in g])
+    # A difference of gradients loses what 1/radius makes of rounding: 1e-12 and a little.
+    expected = flat(g.values()) + 2 * 0.3 * along
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.norm()))
+
+
+def test_parameters_that_need_no_gradient_are_constants():
+    model, (x, y) = small(1), batch(2)
+    model[0].bias.requires_grad_(False)
+    penalty = gradient_norm_penalty(cross_entropy(model(x), y), model.parameters(), 0.3)
+    g = gradient(model, (x, y))
+    del g["0.bias"]
+    expected = 0.3 * flat(g.values()).square().sum()
+    torch.testing.assert_close(penalty.detach(), expected, rtol=1e-12, atol=0)
+
+
 def test_bad_settings_are_refused():
     model, (x, y) = small(), batch()
     with pytest.raises(ValueError, match="loss must be a scalar; got shape"):

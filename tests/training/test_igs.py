@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 import igsref
-from igsref.training import EKFAC, IGS, empirical_labels
+from igsref.training import EKFAC, IGS, SAM, empirical_labels
 from tests.closeness import EPS, assert_within
 from tests.strategies import classes, fill_, gaussian
 from tests.training.networks import batch, closure_of, gradient, small
@@ -201,8 +201,47 @@ def test_from_its_state_it_goes_on_bit_for_bit():
         other.step(closure_of(models[1], other, part))
     assert all(torch.equal(a, b) for a, b in zip(*map(values, models), strict=True))
     plain = IGS(models[0], sgd(models[0]), preconditioner=dict)
-    assert list(plain.state_dict()) == ["base"]
+    assert list(plain.state_dict()) == ["settings", "base"]
     plain.load_state_dict(plain.state_dict())
+
+
+def test_the_state_of_other_settings_is_refused_and_changes_nothing():
+    model = small()
+    one = IGS(model, sgd(model), rho=0.5)
+    one.step(closure_of(model, one, batch()))
+    base = torch.optim.SGD(model.parameters(), lr=0.7)
+    for other, message in [
+        (IGS(model, base), "rho 0.5 there, 0.02 here"),
+        (IGS(model, base, rho=0.5, normalised=False), "normalised True there, False here"),
+        (IGS(model, base, rho=0.5, preconditioner=EKFAC(model, damping=0.3)), "damping 0.1 there"),
+        (SAM(model, base, rho=0.5), "method IGS there, SAM here"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            other.load_state_dict(one.state_dict())
+        assert other.param_groups[0]["lr"] == 0.7
+    with pytest.raises(ValueError, match="state must have the entries settings, base, ekfac; got"):
+        one.load_state_dict(SAM(model, base).state_dict())
+    strange = small(norm=True)
+    with pytest.raises(ValueError, match=r"for 3\.weight it has nothing"):
+        IGS(strange, sgd(strange, 0.7), rho=0.5).load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (lambda g: None, TypeError, "must be tensors by parameters' names; got None"),
+        (lambda g: {}, ValueError, r"a tensor of shape \(6, 3\) for 0\.weight; got None"),
+        (lambda g: {n: v.flatten() for n, v in g.items()}, ValueError, r"shape \(6, 3\) for 0"),
+        (lambda g: {**g, "new": g["2.bias"]}, ValueError, "must have nothing for new"),
+    ],
+)
+def test_what_a_preconditioner_must_return_is_said_and_nothing_moves(returned, error, message):
+    model, data = small(), batch()
+    optimizer = IGS(model, sgd(model), preconditioner=returned)
+    before = values(model)
+    with pytest.raises(error, match=f"what preconditioner returns .*{message}"):
+        optimizer.step(closure_of(model, optimizer, data))
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
 
 
 def test_at_a_stationary_point_nothing_moves():

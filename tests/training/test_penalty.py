@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 import igsref
 from igsref.linalg.products import random_signs, seeded
 from igsref.measures.igs import WORTH_A_WARNING
-from igsref.training import exact_igs_penalty, penalty
+from igsref.training import exact_igs_penalty, gradient_norm_penalty, penalty
 from tests.strategies import ARCHITECTURES, architecture, classes, gaussian, mlp
 
 EPS = torch.finfo(torch.float64).eps
@@ -309,6 +309,19 @@ def test_a_step_along_its_gradient_lowers_the_regularised_loss():
         optimizer.step()
         seen.append(float(loss.detach()))
     assert seen[2] < seen[1] < seen[0]
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_a_second_derivative_is_refused(ridge):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = gaussian(1, 12, 3), classes(2, 12, 2)
+    parameters = list(model.parameters())
+    penalty = exact_igs_penalty(model, (x, y), rho=1.0, ridge=ridge)
+    loss = penalty + nn.functional.cross_entropy(model(x), y)
+    squares = gradient_norm_penalty(loss, parameters, 0.1)
+    with pytest.raises(RuntimeError, match="exact_igs_penalty is differentiable once"):
+        squares.backward()
 
 
 def test_frozen_parameters_and_the_random_state_stay_as_they_are():

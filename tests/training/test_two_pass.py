@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from igsref.training import SAM, TwoPass
+from igsref.training import ASAM, SAM, TwoPass
 from tests.training.networks import batch, closure_of, gradient, small
 
 
@@ -138,9 +138,109 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_moves():
     closure_of(model, optimizer, data)()
     model[2].weight.grad[0, 0] = float("nan")
     before = values(model)
-    with pytest.raises(FloatingPointError, match=r"the gradient of 2\.weight is not finite"):
+    with pytest.raises(FloatingPointError, match=r"the gradient of 2\.weight at θ is not finite"):
         optimizer.perturb()
     assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_second_gradient_that_is_not_finite_is_named_and_no_step_is_taken(by_hand):
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model))
+    calls = []
+
+    def closure():
+        loss = closure_of(model, optimizer, data)()
+        calls.append(loss)
+        if len(calls) == 2:
+            model[2].weight.grad[0, 0] = float("inf")
+        return loss
+
+    before = values(model)
+    with pytest.raises(FloatingPointError, match=r"the gradient of 2\.weight at θ \+ δ is not fin"):
+        if by_hand:
+            closure()
+            optimizer.perturb()
+            closure()
+            optimizer.restore()
+        else:
+            optimizer.step(closure)
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    optimizer.step(closure)  # and it can go on
+    assert not torch.equal(before[0], values(model)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: [1, 2], "δ must be tensors by parameters' names; got a list of int"),
+        (lambda g: {**g, "2.bias": g["2.bias"][:1]}, r"δ must have a tensor of shape \(3,\) for 2"),
+        (lambda g: {"0.weight": g["0.weight"]}, r"δ must have a tensor .* for 0\.bias; got None"),
+        (lambda g: {**g, "new": g["2.bias"]}, "δ must have nothing for new; got"),
+    ],
+)
+def test_a_delta_of_another_form_moves_nothing(change, message):
+    model, data = small(), batch()
+    optimizer = TwoPass(model, sgd(model), change)
+    before = values(model)
+    with pytest.raises((TypeError, ValueError), match=message):
+        optimizer.step(closure_of(model, optimizer, data))
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+    closure_of(model, optimizer, data)()
+    with pytest.raises((TypeError, ValueError), match=message):
+        optimizer.perturb()  # and not: called twice
+
+
+@pytest.mark.parametrize("returned", [None, (torch.ones(()), 1), torch.ones(2), "loss"])
+def test_a_closure_that_returns_no_loss_is_refused_before_anything_moves(returned):
+    model, data = small(), batch()
+    optimizer = SAM(model, sgd(model))
+    before = values(model)
+
+    def closure():
+        closure_of(model, optimizer, data)()
+        return returned
+
+    with pytest.raises(
+        TypeError, match="closure must return the loss, a number or a tensor of one"
+    ):
+        optimizer.step(closure)
+    assert all(torch.equal(a, b) for a, b in zip(before, values(model), strict=True))
+
+
+def test_gradients_of_other_parameters_are_cleared_too():
+    model, data = small(), batch()
+    optimizer = SAM(model, torch.optim.SGD(model[2].parameters(), lr=0.1))
+    closure_of(model, optimizer, data)()
+    first = model[0].weight.clone()
+    optimizer.perturb()
+    assert all(p.grad is None for p in model.parameters())
+    optimizer.restore()
+    assert torch.equal(model[0].weight, first)
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused():
+    model = small()
+    with pytest.raises(ValueError, match="must step without a closure; LBFGS does not"):
+        SAM(model, torch.optim.LBFGS(model.parameters()))
+
+
+def test_it_says_what_it_is():
+    model = small()
+    assert repr(SAM(model, sgd(model), rho=0.3)) == "SAM(rho=0.3, base=SGD)"
+    assert repr(ASAM(model, sgd(model))) == "ASAM(rho=0.5, eta=0.01, base=SGD)"
+    assert repr(TwoPass(model, sgd(model), dict)) == "TwoPass(base=SGD)"
+
+
+def test_the_state_of_another_method_is_refused():
+    model = small()
+    other = ASAM(model, sgd(model), rho=0.05)
+    with pytest.raises(ValueError, match=r"method SAM there, ASAM here; eta None there, 0\.01"):
+        other.load_state_dict(SAM(model, sgd(model)).state_dict())
+    for state, got in [({}, r"got \[\]"), (3, "got int 3")]:
+        with pytest.raises(ValueError, match=f"state must have the entries settings, base; {got}"):
+            other.load_state_dict(state)
 
 
 def test_strangers_are_refused():
