@@ -1,10 +1,12 @@
-"""How strongly numbers go together over networks, with bootstrap intervals."""
+"""How strongly numbers go together over networks, and means, both with 95% intervals."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -70,3 +72,40 @@ def associated(
     lower, upper = np.percentile(values, [tail, 100 - tail])
     (value,) = coefficient(first[None], second[None])
     return Association(float(value), float(lower), float(upper), len(pairs))
+
+
+def differences(
+    x: Sequence[float], others: Mapping[str, Sequence[float]], y: Sequence[float], *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Name ↦ its Spearman coefficient with y less that of x: the middle 95% of resamples.
+
+    All are of the same resamples of the networks where all numbers are finite; a constant has none.
+    """
+    table = np.array([x, y, *others.values()])
+    table = table[:, np.isfinite(table).all(axis=0)]
+    if table.shape[1] < LEAST or any(np.ptp(row) == 0 for row in table):
+        return {}
+    drawn = np.random.default_rng(seed).integers(table.shape[1], size=(RESAMPLES, table.shape[1]))
+    varied = np.all([np.ptp(row[drawn], axis=1) > 0 for row in table], axis=0)
+    own, gap, *rest = (row[drawn[varied]] for row in table)
+    base = spearman(own, gap)
+    tail = 50 * (1 - LEVEL)
+    return {
+        name: tuple(map(float, np.percentile(spearman(values, gap) - base, [tail, 100 - tail])))
+        for name, values in zip(others, rest, strict=True)
+    }
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error, NaN of a single value."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(np.mean(values)), spread / len(values) ** 0.5
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where the mean lies with 95%, by Student's t; everywhere for a single value."""
+    mean, error = mean_and_error(values)
+    if math.isnan(error):
+        return -math.inf, math.inf
+    reach = error * float(student.ppf((1 + LEVEL) / 2, len(values) - 1))
+    return mean - reach, mean + reach

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
 
-from experiments.controls import SETTINGS, control
+from experiments.controls import SETTINGS, conditions, control
 from experiments.correlation_picture import STYLE, picture
 from experiments.data import Images, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound, OtherSettings
@@ -73,21 +73,21 @@ def population(chosen: argparse.Namespace, part: str) -> list[Subject]:
             for number in range(count)
         ]
     with workers(chosen.processes) as pool:
-        return results_of(pool, jobs, part, "network")
+        return results_of(pool, chosen.processes, jobs, part, "network")
 
 
 def _member(number: int, part: str, count: int, data: str, test: int, folder: Path) -> Subject:
     train, held_out = loaded(data, test)
     recipe = recipes(count, train.images[0].numel(), part)[number]
     path = folder / f"{part.replace(' ', '-')}-{number}.json"
-    settings = {**asdict(recipe), "data": data, "test": test}
+    settings = {**asdict(recipe), "data": data, "test": test, "side": SIDES[data]}
     return subject_of(kept(path, settings, lambda: asdict(subject(recipe, train, held_out))))
 
 
 def _control(number: int, folder: Path) -> Subject:
     chosen = SETTINGS[number]
     path = folder / f"{CONTROL}-{number}.json"
-    return subject_of(kept(path, asdict(chosen), lambda: asdict(control(chosen))))
+    return subject_of(kept(path, conditions(chosen), lambda: asdict(control(chosen))))
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
@@ -120,7 +120,8 @@ def main(argv: list[str] | None = None) -> None:
         found = {part: finding(part, own) for part, own in subjects.items()}
     except OtherSettings as error:
         raise SystemExit(f"{error} with --output") from None
-    except ValueError as error:  # of a damaged file, or of a part that has no network
+    except (ValueError, FloatingPointError) as error:
+        # A damaged file, a part that has no network, a training that overflows.
         raise SystemExit(str(error)) from None
     for own in found.values():
         print(in_text(own), end="\n\n", flush=True)

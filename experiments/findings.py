@@ -1,15 +1,25 @@
 """What was found over the networks of a part: which measures go with the gap, as text and JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.associations import COEFFICIENTS, Association, associated
+from experiments.associations import (
+    COEFFICIENTS,
+    Association,
+    associated,
+    differences,
+    interval,
+    mean_and_error,
+)
 from experiments.populations import Subject
 from experiments.tables import in_markdown, in_plain_text
 
 BASELINES = ("−training loss", "IGS ceiling", "AIC")
 """What costs nothing; AIC is m/N."""
+ESTIMATES = ("IGS/N", "AIC")
+"""Of the gap, in nats, by equation (9) and by Akaike's m/N."""
 UPPER = "IGS, upper end"
 """Of the bracket; the value is nearly its lower end where a rank stays open."""
 CLOSE = 0.01
@@ -32,7 +42,9 @@ class Finding:
 
     missed: how many others there were. parameters, training_loss, gap: smallest and largest, the
     latter two in nats. close: of how many the IGS is known to 1%; widest: the largest (upper −
-    lower)/upper. ranking: the strongest by Spearman first.
+    lower)/upper. ranking: the strongest by Spearman first. ratios: of the gap to what is meant to
+    estimate it, mean over networks with its 95% interval. beside: of each other measure that all
+    networks have, its Spearman coefficient less that of the IGS, the middle 95% of resamples.
     """
 
     part: str
@@ -45,6 +57,8 @@ class Finding:
     widest: float
     ranking: Ranking
     refused: dict[str, Refusal]
+    ratios: dict[str, tuple[float, float, float]]
+    beside: dict[str, tuple[float, float]]
 
     def of(self, measure: str, kind: str = "Spearman") -> Association | None:
         """A measure's coefficient, None where it has none."""
@@ -73,7 +87,31 @@ def finding(part: str, subjects: Sequence[Subject]) -> Finding:
         widest=max(widths),
         ranking=ranking(reached, gaps),
         refused=refusals(reached),
+        ratios=ratios(reached),
+        beside=beside(reached, gaps),
     )
+
+
+def beside(subjects: Sequence[Subject], gaps: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Other measure ↦ the interval of its coefficient less that of the IGS."""
+    found = columns(subjects)
+    own = found.pop("IGS")
+    whole = {name: values for name, values in found.items() if _varies(values)}
+    return differences(own, whole, gaps)
+
+
+def _varies(values: Sequence[float]) -> bool:
+    return all(map(math.isfinite, values)) and min(values) < max(values)
+
+
+def ratios(subjects: Sequence[Subject]) -> dict[str, tuple[float, float, float]]:
+    """gap/estimate: mean, and where it lies with 95% by Student's t; of both estimates."""
+    found = {}
+    for name in ESTIMATES:
+        own = [each.gap / value for each in subjects if (value := each.measures.get(name, 0.0)) > 0]
+        if own:
+            found[name] = (mean_and_error(own)[0], *interval(own))
+    return found
 
 
 def columns(subjects: Sequence[Subject]) -> dict[str, list[float]]:
@@ -114,7 +152,11 @@ def refusals(subjects: Sequence[Subject]) -> dict[str, Refusal]:
 
 def heading(found: Finding) -> str:
     """How many networks, and of what kind, in a sentence or two."""
-    missed = f", {found.missed} more missed their loss and are left out" if found.missed else ""
+    missed = (
+        f", {found.missed} more missed their loss or a minimum and are left out"
+        if found.missed
+        else ""
+    )
     loss, gap = ("{:.3g} to {:.3g}".format(*ends) for ends in (found.training_loss, found.gap))
     return (
         f"{found.part}: {found.networks} networks{missed}; m = {found.parameters[0]} to "
@@ -138,6 +180,9 @@ def rows(found: Finding) -> list[list[str]]:
 def notes(found: Finding) -> list[str]:
     """What the table needs to be read."""
     lines = ["* costs nothing; coefficients with the gap, and the middle 95% of 2,000 resamples"]
+    for name, (mean, low, high) in found.ratios.items():
+        known = f", in [{low:.3g}, {high:.3g}] with 95%" if math.isfinite(low) else ""
+        lines.append(f"gap over {name} is {mean:.3g} in the mean{known}")
     for name, why in found.refused.items():
         lines.append(f"{name} has no value for {why.count} of {found.networks}, first: {why.first}")
     return lines
@@ -167,4 +212,8 @@ def finding_of(data: Mapping[str, Any]) -> Finding:
     }
     refused = {name: Refusal(**own) for name, own in data["refused"].items()}
     pairs = {name: tuple(data[name]) for name in ("parameters", "training_loss", "gap")}
-    return Finding(**{**data, **pairs, "ranking": ranked, "refused": refused})
+    tuples = {
+        field: {name: tuple(own) for name, own in data[field].items()}
+        for field in ("ratios", "beside")
+    }
+    return Finding(**{**data, **pairs, **tuples, "ranking": ranked, "refused": refused})

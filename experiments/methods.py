@@ -134,13 +134,15 @@ class _Training:
     def epoch(self, number: int) -> str:
         """One pass over the data; why it ended early, if it did."""
         for step, (x, y) in enumerate(self.batches(number)):
+            where = f"step {step + 1} of epoch {number + 1}"
             try:
                 loss = self.step(x, y)
             except FloatingPointError as error:
-                return f"step {step} of epoch {number + 1}: {error}"
+                return f"{where}: {error}"
             if not math.isfinite(loss):
-                return f"step {step} of epoch {number + 1}: the loss is {loss}"
-        return ""
+                return f"{where}: the loss is {loss}"
+        broken = [n for n, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+        return f"after epoch {number + 1} {broken[0]} is not finite" if broken else ""
 
 
 def run(trial: Trial, data: Images, held_out: Images, weights: Path | None = None) -> Outcome:

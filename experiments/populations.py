@@ -34,7 +34,8 @@ class Subject:
     """A network: what was measured of it, and how far its test loss is above its training loss.
 
     gap: in nats. error_gap: of the shares of wrong answers. measures: name ↦ value; bracket: of the
-    IGS; refused: name ↦ why it has no value here. reached: whether it has its training loss.
+    IGS; refused: name ↦ why it has no value here. reached: whether it has its training loss, or is
+    at a minimum. gap_error: standard error of the gap, where there are several training sets.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Subject:
     refused: dict[str, str]
     reached: bool
     seconds: float
+    gap_error: float = float("nan")
 
 
 def perceptron(widths: str, num_classes: int, in_channels: int) -> nn.Module:

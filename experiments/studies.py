@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-from scipy.stats import t as student
-
+from experiments.associations import mean_and_error
 from experiments.methods import Outcome
 from experiments.tables import in_markdown, in_plain_text
 
 SYNTHETIC = "synthetic"
 BASE = "SGD"
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -66,24 +63,8 @@ class Study:
 
     def differences(self, method: str, other: str) -> list[float]:
         """Accuracy less that of the other method with the same seed, in points of a %."""
-        pairs = zip(self.accuracies(method), self.accuracies(other), strict=False)
+        pairs = zip(self.accuracies(method), self.accuracies(other), strict=True)
         return [own - others for own, others in pairs]
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, NaN of a single value."""
-    found = torch.tensor(values, dtype=torch.float64)
-    spread = float(found.std()) if len(values) > 1 else float("nan")
-    return float(found.mean()), spread / len(values) ** 0.5
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where the mean lies with 95%, by Student's t; everywhere for a single value."""
-    mean, error = mean_and_error(values)
-    if math.isnan(error):
-        return -math.inf, math.inf
-    reach = error * float(student.ppf((1 + LEVEL) / 2, len(values) - 1))
-    return mean - reach, mean + reach
 
 
 def heading(found: Study) -> str:

@@ -35,6 +35,7 @@ from experiments.workers import results_of, workers
 HELD_OUT = 10_000
 CHOOSING_SEEDS = (1000, 1001)
 CHOSEN, USUAL = "chosen", "usual"
+ALL = "all"
 PACE_STEPS = 50
 SMOOTHING = 0.1
 
@@ -61,8 +62,8 @@ def measured(made: Trial, row: Row, choosing: bool, device: str, folder: Path) -
     """The outcome of a trial: read where it was kept, or trained. choosing: without test images."""
     path = folder / ("choosing" if choosing else "test")
     path /= f"{made.method}-{made.rho:g}-{made.smoothing:g}-{made.seed}.json"
-    held_out = {"data": row.data, "train": row.train, "choosing": choosing}
-    settings = {**asdict(made), **held_out, "device": device}
+    parts = {"data": row.data, "train": row.train, "choosing": choosing, "held_out": HELD_OUT}
+    settings = {**asdict(made), **parts, "device": device}
 
     def compute() -> dict[str, object]:
         train = images(row, "train")
@@ -92,7 +93,8 @@ def study(chosen: argparse.Namespace, row: Row, smoothing: float) -> Study:
         def all_of(trials: Sequence[Trial], choosing: bool) -> list[Outcome]:
             rest = {"row": row, "choosing": choosing, "device": chosen.device, "folder": folder}
             jobs = [partial(measured, each, **rest) for each in trials]
-            return results_of(pool, jobs, "choosing ρ" if choosing else "seeds", "training")
+            what = "choosing ρ" if choosing else "seeds"
+            return results_of(pool, chosen.processes, jobs, what, "training")
 
         rhos = {name: METHODS[name].usual for name in chosen.methods}
         if chosen.rho == CHOSEN:
@@ -160,22 +162,42 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--row", choices=tuple(ROWS), default="mnist-3fcn")
-    parser.add_argument("--method", choices=("all", *METHODS), default="all", help="beside SGD")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rho", choices=(CHOSEN, USUAL), default=CHOSEN)
+    parser.add_argument(
+        "--row",
+        choices=tuple(ROWS),
+        default="mnist-3fcn",
+        help="network and data (%(default)s); synthetic needs no files",
+    )
+    parser.add_argument("--method", choices=(ALL, *METHODS), default=ALL, help="beside SGD")
+    parser.add_argument("--seeds", type=int, default=5, help="of each method (%(default)s)")
+    parser.add_argument(
+        "--rho",
+        choices=(CHOSEN, USUAL),
+        default=CHOSEN,
+        help="of five, or the middle (%(default)s)",
+    )
     parser.add_argument("--pace", action="store_true", help="time some steps, run nothing")
     parser.add_argument("--smoothing", choices=("both", "0", str(SMOOTHING)), default="both")
-    parser.add_argument("--epochs", type=int, help="in place of the row's")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("out/table1"))
+    parser.add_argument("--epochs", type=int, help="in place of the row's; needs an --output")
+    parser.add_argument("--device", default="cpu", help="(%(default)s)")
+    parser.add_argument("--processes", type=int, default=2, help="at a time (%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("out/table1"),
+        help="results of one setting (%(default)s)",
+    )
     chosen = parser.parse_args(argv)
     for name in ("seeds", "processes", "epochs"):
         value = getattr(chosen, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be at least 1; got {value}")
-    every = chosen.method == "all"
+    try:
+        torch.empty(0, device=chosen.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        parser.error(f"--device must be one that is there; got {chosen.device}: {reason}")
+    every = chosen.method == ALL
     chosen.methods = list(METHODS) if every else list(dict.fromkeys(["SGD", chosen.method]))
     return chosen
 
@@ -203,10 +225,16 @@ def write_studies(chosen: argparse.Namespace, row: Row) -> None:
     """Of one smoothing after the other, each as soon as it is there."""
     levels = (0.0, SMOOTHING) if chosen.smoothing == "both" else (float(chosen.smoothing),)
     for smoothing in levels:
-        found = study(chosen, row, smoothing)
-        path = chosen.output / chosen.row / f"table1-{chosen.row}-{smoothing:g}.json"
-        write_json(path, stored(found))
-        print(f"{in_text(found)}\n\nwrote {path}\n", flush=True)
+        try:
+            found = study(chosen, row, smoothing)
+        except FloatingPointError as error:
+            print(f"{chosen.row}, label smoothing {smoothing:g}: {error}\n", flush=True)
+            continue
+        print(f"{in_text(found)}\n", flush=True)
+        if chosen.method == ALL:  # a summary of some would take the place of one of all
+            path = chosen.output / chosen.row / f"table1-{chosen.row}-{smoothing:g}.json"
+            write_json(path, stored(found))
+            print(f"wrote {path}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Jobs that take seconds to hours, several at a time, each in a process with one thread."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -24,19 +25,25 @@ def one_thread() -> None:
 
 
 def results_of(
-    pool: Executor, jobs: Sequence[Callable[[], Result]], what: str, unit: str
+    pool: Executor, count: int, jobs: Sequence[Callable[[], Result]], what: str, unit: str
 ) -> list[Result]:
     """What the jobs return, in their order; progress is shown on a terminal.
 
-    Where one of them raises, or the run is interrupted, those that have not begun never begin.
+    count: at a time, the pool's processes. Where a job raises, or the run is interrupted, no other
+    one begins: none waits in the pool, which could not be taken back.
     """
-    futures = [pool.submit(job) for job in jobs]
-    try:
-        return [
-            future.result()
-            for future in tqdm(futures, desc=what, unit=unit, leave=False, disable=None)
-        ]
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
+    left = iter(enumerate(jobs))
+    found: dict[int, Result] = {}
+    running: dict[Future[Result], int] = {}
+
+    def begin(some: int) -> None:
+        running.update((pool.submit(job), number) for number, job in islice(left, some))
+
+    begin(count)
+    with tqdm(total=len(jobs), desc=what, unit=unit, leave=False, disable=None) as bar:
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                found[running.pop(future)] = future.result()
+                bar.update()
+                begin(1)
+    return [found[number] for number in range(len(jobs))]

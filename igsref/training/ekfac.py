@@ -152,9 +152,9 @@ class EKFAC:
         x: what the model is called with, a tensor, a tuple of them, or a mapping of keyword inputs;
         y: its labels, for rules that ask for them.
 
-        Raises FloatingPointError for logits that are not finite; ValueError, with the tensors,
-        where a layer's calls in this first batch do not account for its gradient, as autograd has
-        it, unless ``allow_diagonal``.
+        Raises FloatingPointError for logits that are not finite; ValueError for an empty batch and,
+        with the tensors, where a layer's calls in this first batch do not account for its gradient,
+        as autograd has it, unless ``allow_diagonal``.
         """
         if isinstance(x, Mapping):
             samples = samples_of((), x, y)
@@ -287,6 +287,8 @@ class EKFAC:
     def _look(self, parts: Sequence[Samples]) -> None:
         """One look at a batch: factors, a new basis if it is due, scalings."""
         self._theta()
+        if not sum(len(part) for part in parts):
+            raise ValueError("x must hold at least one sample; got none")
         first = not self._weight
         weight = self.decay * self._weight + 1
         with preserved_random_state():

@@ -29,7 +29,7 @@ from igsref.arguments import check_model, checked_positive, described
 from igsref.data import Samples
 from igsref.training.ekfac import EKFAC
 from igsref.training.live import bare, samples_of
-from igsref.training.two_pass import Gradients, TwoPass, check_like, check_state
+from igsref.training.two_pass import Gradients, TwoPass, check_like
 
 _RISES = 1000
 
@@ -163,9 +163,8 @@ class IGS(TwoPass):
 
         Raises ValueError for the state of other settings, or of an EKFAC of another model.
         """
-        own = isinstance(self.preconditioner, EKFAC)
-        check_state(self.settings, state, ("settings", "base", *(["ekfac"] if own else [])))
         if isinstance(self.preconditioner, EKFAC):
+            self._check_state(state, "settings", "base", "ekfac")
             self.preconditioner.load_state_dict(state["ekfac"])
         super().load_state_dict(state)
 

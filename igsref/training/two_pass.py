@@ -24,6 +24,7 @@ or by hand, where a batch comes in parts, or gradients are to be clipped:
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any
 
@@ -155,6 +156,13 @@ class TwoPass:
         self.base.step()
         return loss
 
+    def reading(self, labels: Tensor | None = None) -> AbstractContextManager[None]:
+        """Around the passes at θ, of a loop by hand: for methods that look at what the model reads.
+
+        Here it does nothing, so that one loop does for all methods.
+        """
+        return nullcontext()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients."""
         self.base.zero_grad(set_to_none)
@@ -169,9 +177,17 @@ class TwoPass:
         return {"settings": dict(self.settings), "base": self.base.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another one was. Raises ValueError for the state of other settings."""
-        check_state(self.settings, state, ("settings", "base"))
+        """Go on where another one was.
+
+        Raises ValueError for the state of other settings; RuntimeError between perturb and restore.
+        """
+        self._check_state(state, "settings", "base")
         self.base.load_state_dict(state["base"])
+
+    def _check_state(self, state: Mapping[str, Any], *names: str) -> None:
+        if self._before:
+            raise RuntimeError("load_state_dict must not come between perturb and restore")
+        check_state(self.settings, state, names)
 
     def __repr__(self) -> str:
         rest = [f"{name}={value}" for name, value in self.settings.items() if name != "method"]

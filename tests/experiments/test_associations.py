@@ -1,11 +1,20 @@
 """Coefficients over networks, and intervals that hold what they should."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from experiments import associations
-from experiments.associations import COEFFICIENTS, associated
+from experiments.associations import (
+    COEFFICIENTS,
+    associated,
+    differences,
+    interval,
+    mean_and_error,
+    spearman,
+)
 
 
 def pairs(correlation, count, seed):
@@ -68,3 +77,30 @@ def test_the_seed_decides_the_interval():
     assert one == same
     assert one.value == other.value
     assert (one.lower, one.upper) != (other.lower, other.upper)
+
+
+def test_the_interval_is_student_s():
+    values = [1.0, 2.0, 3.0, 4.0]
+    mean, error = mean_and_error(values)
+    assert (mean, error) == pytest.approx((2.5, (5 / 3) ** 0.5 / 2))
+    low, high = interval(values)
+    assert (low, high) == pytest.approx((mean - 3.18245 * error, mean + 3.18245 * error), rel=1e-5)
+    assert interval([1.0]) == (-math.inf, math.inf)
+
+
+def test_a_difference_of_coefficients_is_of_the_same_networks():
+    rng = np.random.default_rng(0)
+    y = np.arange(40.0)
+    close, far = y + rng.normal(size=40), y + 30 * rng.normal(size=40)
+    found = differences(far, {"close": close, "same": far, "against": -y}, y)
+    assert found["same"] == (0.0, 0.0)
+    low, high = found["close"]
+    assert 0 < low < spearman(close[None], y[None])[0] - spearman(far[None], y[None])[0] < high
+    assert found["against"][1] < -0.5
+
+
+def test_too_few_networks_or_constants_have_no_difference():
+    y = [1.0, 2.0, 3.0, 4.0, float("nan")]
+    assert differences(y, {"a": [1.0, 3.0, 2.0, 4.0, 5.0]}, y) == {}
+    whole = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert differences(whole, {"a": [1.0] * 5}, whole) == {}

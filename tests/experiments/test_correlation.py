@@ -41,7 +41,8 @@ def shrink(patch):
         ("populations", "MOST_EPOCHS", 6),
         ("populations", "TARGET", 2.2),
         ("controls", "FRESH", 500),
-        ("controls", "REPEATS", 1),
+        ("controls", "CHOOSING", 500),
+        ("controls", "REPEATS", 2),
     ]:
         patch.setattr(f"experiments.{module}.{name}", value)
 
@@ -98,7 +99,7 @@ def test_a_second_run_measures_nothing(run, monkeypatch, capsys):
         monkeypatch.setattr(correlation, name, lambda *_: pytest.fail("measured again"))
     main(["--data", "synthetic", "--quick", "--output", str(run), "--part", "control"])
     printed = capsys.readouterr().out
-    assert printed.startswith("control: 5 networks; m = 24 to")
+    assert printed.startswith("control: 4 networks, 1 more missed their loss or a minimum")
     main(["--data", "synthetic", "--quick", "--output", str(run), "--part", FREE])
     printed = capsys.readouterr().out
     assert all(f"{name} *" in printed for name in BASELINES)

@@ -78,7 +78,7 @@ def test_networks_that_missed_their_loss_are_left_out():
     found[2] = dataclasses.replace(found[2], reached=False, gap=1e9)
     summed = finding(MATCHED, found)
     assert (summed.networks, summed.missed) == (7, 1)
-    assert heading(summed).startswith(f"{MATCHED}: 7 networks, 1 more missed their loss")
+    assert heading(summed).startswith(f"{MATCHED}: 7 networks, 1 more missed their loss or a min")
     assert summed.gap[1] < 1e9
 
 
@@ -92,6 +92,20 @@ def test_a_refusal_is_told_once():
     assert in_text(summed).splitlines()[-1] == (
         "TIC has no value for 3 of 6, first: 5 eigenvalues are 0"
     )
+
+
+def test_ratios_of_the_gap_to_its_estimates():
+    summed = finding("part", subjects(6, AIC=lambda gap: gap / 2))
+    assert summed.ratios == {"AIC": (2.0, 2.0, 2.0)}
+    assert "gap over AIC is 2 in the mean, in [2, 2] with 95%" in in_text(summed)
+
+
+def test_coefficients_are_held_beside_that_of_the_igs():
+    summed = found_of()
+    assert summed.beside["good"] == (0.0, 0.0)
+    low, high = summed.beside["−training loss"]
+    assert low == high == -2.0
+    assert "bad" not in summed.beside  # a constant
 
 
 def test_a_finding_comes_back_from_json():

@@ -88,11 +88,54 @@ def test_a_training_that_ends_early_leaves_the_weights_of_its_last_whole_epoch(t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods._Training, "epoch", watched)
         found = run(replace(TRIAL, epochs=4), data(0), data(1), path)
-    assert found.ended.startswith("step 0 of epoch 3: ")
+    assert found.ended.startswith("step 1 of epoch 3: ")
     left = load_file(path)
     assert left.keys() == kept[2].keys()
     assert all(left[name].equal(value) for name, value in kept[2].items())
     assert any(not left[name].equal(value) for name, value in kept[1].items())
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_overflow_in_the_last_step_end_it(tmp_path, epochs):
+    """The loss of a step is that before it: only the weights tell."""
+    steps = []
+    true = methods._Training.step
+
+    def watched(training, x, y):
+        loss = true(training, x, y)
+        steps.append(loss)
+        if len(steps) == 4 * epochs:
+            next(training.model.parameters()).data[0, 0] = float("nan")
+        return loss
+
+    path = tmp_path / "good.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods._Training, "step", watched)
+        found = run(replace(TRIAL, epochs=epochs), data(0), data(1), path)
+    assert found.ended == f"after epoch {epochs} 1.weight is not finite"
+    assert all(value.isfinite().all() for value in load_file(path).values())
+
+
+def test_methods_have_the_same_weights_and_batches_for_a_seed():
+    """What all paired differences rest on."""
+    seen = {}
+    true = methods._Training.step
+
+    def watched(training, x, y):
+        name = training.trial.method
+        if name not in seen:
+            seen[name] = [value.clone() for value in training.model.state_dict().values()]
+        seen[name] += [x.clone(), y.clone()]
+        return true(training, x, y)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods._Training, "step", watched)
+        for method in METHODS:
+            run(replace(of(method), flips=True, crops=2, epochs=1), data(0), data(1))
+    first = seen.pop("SGD")
+    assert len(first) > 8
+    for other in seen.values():
+        assert all(a.equal(b) for a, b in zip(first, other, strict=True))
 
 
 def test_a_training_that_ends_well_leaves_no_weights(tmp_path):

@@ -1,7 +1,6 @@
 """Differences are of equal seeds, errors those of a mean, and a study comes back from JSON."""
 
 import json
-import math
 
 import pytest
 
@@ -12,8 +11,6 @@ from experiments.studies import (
     heading,
     in_page,
     in_text,
-    interval,
-    mean_and_error,
     rows,
     stored,
     study_of,
@@ -43,17 +40,13 @@ def test_differences_are_of_runs_with_one_seed():
     assert found[2] == ["IGS", "0.02", "2", "87.00 ± 5.00", "+2.00 ± 0.00", "98.65", "1"]
 
 
+def test_seeds_that_are_not_all_there_are_no_pairs():
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        study(SGD=[0.9], IGS=[0.92, 0.9]).differences("IGS", "SGD")
+
+
 def test_a_single_run_has_no_error():
     assert rows(study(SGD=[0.9], IGS=[0.92]))[2][3:5] == ["92.00", "+2.00"]
-    assert interval([1.0]) == (-math.inf, math.inf)
-
-
-def test_the_interval_is_student_s():
-    values = [1.0, 2.0, 3.0, 4.0]
-    mean, error = mean_and_error(values)
-    assert (mean, error) == pytest.approx((2.5, (5 / 3) ** 0.5 / 2))
-    low, high = interval(values)
-    assert (low, high) == pytest.approx((mean - 3.18245 * error, mean + 3.18245 * error), rel=1e-5)
 
 
 def test_a_run_that_ended_early_is_named():

@@ -40,8 +40,6 @@ def test_a_row_is_run_and_printed_and_kept(one_process, tmp_path, capsys, monkey
     assert lines[0].endswith("ρ chosen")
     assert [line.split()[0] for line in lines[2:4]] == ["SGD", "SAM"]
     assert lines[2].split()[2] == lines[3].split()[2] == "2"
-    summary = tmp_path / "synthetic" / "table1-synthetic-0.1.json"
-    assert in_text(study_of(json.loads(summary.read_text()))) in printed
     files = sorted(path.name for path in (tmp_path / "synthetic" / "choosing").iterdir())
     assert len(files) == 5 * 2
     settings = json.loads((tmp_path / "synthetic" / "choosing" / files[0]).read_text())["settings"]
@@ -81,8 +79,14 @@ def test_the_usual_radius_is_taken_without_a_choice(one_process, tmp_path, capsy
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("ρ usual")
     assert [line.split()[1] for line in printed[2:4]] == ["0", "0.05"]
-    names = sorted(path.name for path in (tmp_path / "synthetic").iterdir())
-    assert names == ["table1-synthetic-0.json", "test"]
+    assert [path.name for path in (tmp_path / "synthetic").iterdir()] == ["test"]
+
+
+def test_the_summary_is_what_was_printed(one_process, tmp_path, capsys):
+    arguments = ["--row", "synthetic", "--seeds", "1", "--epochs", "1", "--smoothing", "0.1"]
+    main([*arguments, "--rho", "usual", "--output", str(tmp_path)])
+    summary = tmp_path / "synthetic" / "table1-synthetic-0.1.json"
+    assert in_text(study_of(json.loads(summary.read_text()))) in capsys.readouterr().out
 
 
 def test_usual_radii_are_the_published_ones():
@@ -114,6 +118,38 @@ def test_images_are_read_once(monkeypatch):
     assert table1.images(row, "train") is table1.images(row, "train")
     assert table1.images(row, "test") is not table1.images(row, "train")
     assert len(reads) == 2
+
+
+def test_a_table_of_some_methods_takes_no_other_s_place(one_process, tmp_path, monkeypatch):
+    arguments = ["--row", "synthetic", "--seeds", "1", "--epochs", "1", "--smoothing", "0"]
+    arguments += ["--rho", "usual", "--output", str(tmp_path)]
+    summary = tmp_path / "synthetic" / "table1-synthetic-0.json"
+    main([*arguments, "--method", "SAM"])
+    assert not summary.exists()
+    main(arguments)
+    before = summary.read_text()
+    main([*arguments, "--method", "SAM"])
+    assert summary.read_text() == before
+
+
+def test_a_method_that_never_trains_ends_its_table_alone(
+    one_process, tmp_path, monkeypatch, capsys
+):
+    def some(made, *_, **__):
+        lost = made.smoothing == 0 and made.method == "SAM"
+        return outcome(float("nan") if lost else 0.5, ended="lost" if lost else "")
+
+    monkeypatch.setattr(table1, "run", some)
+    main([*SMALL, "--output", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("synthetic, label smoothing 0: SAM ended early with every ρ of")
+    assert any("label smoothing 0.1, ρ chosen" in line for line in lines)
+
+
+def test_a_device_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--row", "synthetic", "--device", "nowhere"])
+    assert "--device must be one that is there; got nowhere" in capsys.readouterr().err
 
 
 def test_what_is_held_out_is_a_fifth_and_apart():

@@ -1,6 +1,8 @@
 """Figure 5: the methods are what they are called, and the sentence is what the numbers say."""
 
+import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -137,16 +139,17 @@ def test_the_sentence_is_made_of_the_numbers():
     }
     said = toy.conclusion(table)
     assert (
-        "in 1 of 2 seeds (mean change +0 ± 0.25); weight decay ends with the lowest test loss"
+        "in 1 of 2 seeds (mean change +0 ± 0.25); weight decay ends with the lowest mean test loss"
         in said
     )
-    assert said.endswith("has a lower one than (12) exact.")
+    assert said.endswith("has a lower mean than (12) exact.")
     table["(12) exact"] = row([0.75, 1.0], [0.5, 0.5], [1.0, 1.0])
     said = toy.conclusion(table)
     assert (
-        "in 2 of 2 seeds (mean change +0.25 ± 0); (12) exact ends with the lowest test loss" in said
+        "in 0 of 2 seeds (mean change +0.25 ± 0); (12) exact ends with the lowest mean test loss"
+        in said
     )
-    assert said.endswith("has a lower one than no method.")
+    assert said.endswith("has a lower mean than no method.")
 
 
 def test_the_script_prints_its_table_and_writes_the_pictures(
@@ -188,3 +191,42 @@ def test_options_out_of_range_are_refused(options, message, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         toy.main([option.format(file=file) for option in options] + folder)
     assert message in capsys.readouterr().err
+
+
+def test_the_share_of_wrong_labels_learnt_is_of_the_wrong_points_alone(trained):
+    model, task, _ = trained
+    run = toy.measured(model, task, torch.zeros(2, 2, dtype=torch.float64))
+    with torch.no_grad():
+        given = [int(model(x[None]).argmax()) for x in task.x]
+    wrong = [k for k in range(60) if task.wrong[k]]
+    assert run.learnt == sum(given[k] == int(task.y[k]) for k in wrong) / 15
+
+
+def test_radii_are_chosen_by_test_loss_on_the_hidden_seeds(monkeypatch):
+    seen = []
+
+    def loss(method, seed, steps):
+        seen.append((method.name, method.rho, seed))
+        return abs(math.log10(method.rho) + 3) + (seed - 1000)
+
+    monkeypatch.setattr(toy, "hidden_loss", loss)
+    found = toy.hidden_losses(1, 5)
+    assert {seed for *_, seed in seen} == {1000, 1001}
+    assert list(found) == [method.name for method in toy.METHODS if method.rho]
+    assert found["ceiling"][1e-3] == pytest.approx(0.5)  # of 0 and 1
+    lines = toy.choice(found).splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["0.001"] * 5
+
+
+def test_a_radius_with_which_training_ends_early_is_not_chosen(small):
+    method = toy.METHODS[3]
+    assert toy.hidden_loss(dataclasses.replace(method, rho=1e300), 1000, 2) == math.inf
+
+
+def test_the_script_can_show_the_choice(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(
+        toy, "hidden_losses", lambda *_: {"ceiling": dict.fromkeys(toy.POWERS, 1.0)}
+    )
+    monkeypatch.setattr(toy, "experiment", lambda *_: pytest.fail("the run has started"))
+    toy.main(["--choose", "--output", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["ceiling", *["1.000"] * 7, "1e-06"]

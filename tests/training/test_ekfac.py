@@ -263,6 +263,12 @@ def test_parameters_that_were_frozen_or_freed_are_named():
             call()
 
 
+def test_an_empty_batch_is_refused():
+    model, (x, _) = small(), batch()
+    with pytest.raises(ValueError, match="x must hold at least one sample; got none"):
+        EKFAC(model).update(x[:0])
+
+
 def test_gradients_of_another_form_are_named():
     model, (x, _) = small(), batch()
     found = updated(model, x)

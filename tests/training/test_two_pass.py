@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from igsref.training import ASAM, SAM, TwoPass
+from igsref.training import ASAM, IGS, SAM, TwoPass
 from tests.training.networks import batch, closure_of, gradient, small
 
 
@@ -241,6 +241,20 @@ def test_the_state_of_another_method_is_refused():
     for state, got in [({}, r"got \[\]"), (3, "got int 3")]:
         with pytest.raises(ValueError, match=f"state must have the entries settings, base; {got}"):
             other.load_state_dict(state)
+
+
+def test_one_loop_by_hand_does_for_all_methods():
+    model, (x, y) = small(), batch()
+    for optimizer in (SAM(model, sgd(model)), IGS(model, sgd(model))):
+        optimizer.zero_grad()
+        with optimizer.reading():
+            cross_entropy(model(x), y).backward()
+        optimizer.perturb()
+        with pytest.raises(RuntimeError, match="must not come between perturb and restore"):
+            optimizer.load_state_dict(optimizer.state_dict())
+        cross_entropy(model(x), y).backward()
+        optimizer.restore()
+        optimizer.base.step()
 
 
 def test_strangers_are_refused():
