@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from experiments.associations import mean_and_error
-from experiments.methods import Outcome
+from experiments.methods import METHODS, Outcome
 from experiments.tables import in_markdown, in_plain_text
 
 SYNTHETIC = "synthetic"
 BASE = "SGD"
+CHOSEN, USUAL = "chosen", "usual"
+"""How ρ comes."""
+_EDGE = " *"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Study:
-    """A row under one smoothing. name: of the row. choice: how ρ came, chosen or usual.
+    """A row under one smoothing. name: of the row. choice: CHOSEN or USUAL.
 
     rhos: ρ of each method. outcomes: of each method, the seeds in order.
     """
@@ -88,9 +91,22 @@ def rows(found: Study) -> list[list[str]]:
         seconds = sum(each.seconds for each in own) / len(own)
         accuracy = _shown(*mean_and_error(found.accuracies(method)))
         count = str(len(own))
-        rho = f"{found.rhos[method]:g}"
+        rho = f"{found.rhos[method]:g}" + _EDGE * at_the_edge(found, method)
         out.append([method, rho, count, accuracy, less, paper, f"{seconds:.0f}"])
     return out
+
+
+def at_the_edge(found: Study, method: str) -> bool:
+    """Whether the chosen ρ is the smallest or the largest that was tried."""
+    tried = METHODS[method].rhos
+    return found.choice == CHOSEN and bool(tried) and found.rhos[method] in (tried[0], tried[-1])
+
+
+def notes(found: Study) -> list[str]:
+    """What the table needs to be read, and trainings that ended early."""
+    edge = [method for method in found.outcomes if at_the_edge(found, method)]
+    marked = [f"{_EDGE.strip()} the smallest or the largest ρ that was tried"] if edge else []
+    return marked + ends(found)
 
 
 def ends(found: Study) -> list[str]:
@@ -105,13 +121,13 @@ def ends(found: Study) -> list[str]:
 
 def in_text(found: Study) -> str:
     """For a terminal."""
-    return "\n".join([heading(found), in_plain_text(rows(found)), *ends(found)])
+    return "\n".join([heading(found), in_plain_text(rows(found)), *notes(found)])
 
 
 def in_page(found: Study) -> str:
     """For a Markdown page."""
     parts = [f"**{heading(found)}.**", in_markdown(rows(found))]
-    return "\n\n".join([*parts, *ends(found)])
+    return "\n\n".join([*parts, *notes(found)]).replace("\n\n* ", "\n\nStarred: ")
 
 
 def stored(found: Study) -> dict[str, Any]:

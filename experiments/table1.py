@@ -29,12 +29,11 @@ from experiments.data import Images, generator, load_data, random_images
 from experiments.files import CorruptFile, DataNotFound, OtherSettings
 from experiments.kept import kept, write_json
 from experiments.methods import METHODS, Outcome, Trial, pace, run
-from experiments.studies import ROWS, SYNTHETIC, Row, Study, in_text, stored
+from experiments.studies import CHOSEN, ROWS, SYNTHETIC, USUAL, Row, Study, in_text, stored
 from experiments.workers import results_of, workers
 
 HELD_OUT = 10_000
 CHOOSING_SEEDS = (1000, 1001)
-CHOSEN, USUAL = "chosen", "usual"
 ALL = "all"
 PACE_STEPS = 50
 SMOOTHING = 0.1

@@ -1,5 +1,6 @@
 """Differences are of equal seeds, errors those of a mean, and a study comes back from JSON."""
 
+import dataclasses
 import json
 
 import pytest
@@ -47,6 +48,16 @@ def test_seeds_that_are_not_all_there_are_no_pairs():
 
 def test_a_single_run_has_no_error():
     assert rows(study(SGD=[0.9], IGS=[0.92]))[2][3:5] == ["92.00", "+2.00"]
+
+
+def test_a_radius_at_the_edge_of_what_was_tried_is_marked():
+    found = dataclasses.replace(study(SGD=[0.9], IGS=[0.9]), rhos={"SGD": 0.0, "IGS": 0.005})
+    assert rows(found)[2][1] == "0.005 *"
+    assert in_text(found).splitlines()[-1] == "* the smallest or the largest ρ that was tried"
+    assert in_page(found).endswith("Starred: the smallest or the largest ρ that was tried")
+    usual = dataclasses.replace(found, choice="usual")
+    assert rows(usual)[2][1] == "0.005"
+    assert "tried" not in in_text(study(SGD=[0.9], IGS=[0.9]))
 
 
 def test_a_run_that_ended_early_is_named():
