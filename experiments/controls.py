@@ -15,6 +15,7 @@ which has the expectation of L_fresh(θ̂) − L_train(θ̂), θ* being chosen w
 without most of its noise: what luck makes of a training set, it makes of the loss at θ* too.
 """
 
+import copy
 import itertools
 import warnings
 from dataclasses import asdict, dataclass
@@ -152,7 +153,7 @@ def control(setting: Setting) -> Subject:
     rows = []
     for repeat in range(1, REPEATS + 1):
         data = drawn(teacher, setting.inputs, setting.samples, setting.samples, repeat)
-        rows.append(_one(setting, star, data, fresh))
+        rows.append(_one(star, data, fresh))
     found = torch.tensor(rows, dtype=torch.float64)
     means = found.mean(dim=0).tolist()
     training, gap, igs, lower, upper, ceiling, parameters, iterations, minimum = means
@@ -178,13 +179,11 @@ def control(setting: Setting) -> Subject:
 
 
 def _one(
-    setting: Setting,
     star: nn.Module,
     data: tuple[Tensor, Tensor],
     fresh: tuple[Tensor, Tensor],
 ) -> list[float]:
-    model = network(setting.inputs, setting.student)
-    model.load_state_dict(star.state_dict())
+    model = copy.deepcopy(star)
     ended = fit(model, data)
     with torch.no_grad():
         training = loss_of(model, data)

@@ -5,6 +5,7 @@ lower bound. What is estimated are the samples that share a probe, whose energy 
 over random signs. Nothing but the ceiling is known from above.
 """
 
+import hashlib
 import time
 from dataclasses import replace
 from functools import cache
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from igsref.arguments import check_type, checked_integer, checked_positive
+from igsref.curvature.kfac import Ekfac
 from igsref.curvature.operators import FactorOperator, factor_operator
 from igsref.curvature.rank_bound import rank_bound
 from igsref.curvature.sharded import ShardedOperator, agreed_by_all, sharded_operator
@@ -24,6 +26,7 @@ from igsref.geometry.checkpoint import Checkpoint, kept_setting, problem_fingerp
 from igsref.geometry.krylov import FoundRange, Krylov, KrylovState, Limits, run, step_bytes
 from igsref.geometry.plan import plan_of
 from igsref.geometry.preconditioner import (
+    EkfacPreconditioner,
     NoPreconditioner,
     RightPreconditioner,
     ekfac_preconditioner,
@@ -54,7 +57,7 @@ def matrixfree_igs(
     seed: SupportsIndex = 0,
     full_batch: bool = True,
     dtype: torch.dtype | None = None,
-    preconditioner: str | None = None,
+    preconditioner: str | Ekfac | None = None,
     max_iterations: SupportsIndex = 100,
     max_seconds: float = float("inf"),
     memory: int | None = None,
@@ -78,7 +81,8 @@ def matrixfree_igs(
     preconditioner: "ekfac", of 4,096 inputs at random where there are more; "sketch", the triangle
         of a random sketch of 2m rows, which takes 10m² numbers and a QR of 3m × m; "none". Unless
         given, that of the checkpoint; the sketch where F has fewer parameters than rows and it fits
-        ``memory`` (2 GiB unless given) and ``max_seconds``; and else EKFAC. No bound depends on it.
+        ``memory`` (2 GiB unless given) and ``max_seconds``; and else EKFAC. Or an ``Ekfac``,
+        as ``igsref.training.EKFAC.approximation()`` returns one. No bound depends on it.
         Which one, and where the sketch's triangle is cut, is said in the result's
         ``preconditioner``.
     max_iterations, max_seconds (from the call on, of all parts of a run that goes on), memory
@@ -116,10 +120,12 @@ def matrixfree_igs(
     }
     _check_choices(dtype, preconditioner)
     problem = as_problem(model, data, **options)
+    if isinstance(preconditioner, Ekfac):
+        _check_given(preconditioner, problem)
     budget = check_budget(memory, problem.function.device)
     # Asked of all processes, also of one that was told: none must wait for an answer.
     automatic = _preconditioner(problem, memory, max_seconds, checkpoint, group)
-    kind = preconditioner or automatic
+    kind = _kind(preconditioner) or automatic
     if dtype is None:
         many = problem.num_rows > problem.num_parameters or kind == "sketch"
         dtype = torch.float64 if many else torch.float32
@@ -131,7 +137,11 @@ def matrixfree_igs(
     ends = {"tolerance": tolerance, "max_iterations": limit, "max_seconds": max_seconds}
     store, state = _kept(problem, checkpoint, settings, ends, group)
     _require_a_step(problem, sides, budget)
-    right = _right(problem, kind, dtype, columns["seed"], budget)
+    right = (
+        EkfacPreconditioner(preconditioner)
+        if isinstance(preconditioner, Ekfac)
+        else _right(problem, kind, dtype, columns["seed"], budget)
+    )
     krylov = _prepared(problem, sides, dtype, right, group)
     if max_seconds < float("inf"):
         krylov = replace(krylov, seconds_to_verify=krylov.measured_seconds_to_verify())
@@ -141,13 +151,36 @@ def matrixfree_igs(
     return _result(problem, krylov, found)
 
 
-def _check_choices(dtype: torch.dtype | None, preconditioner: str | None) -> None:
+def _check_choices(dtype: torch.dtype | None, preconditioner: str | Ekfac | None) -> None:
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
-    if preconditioner not in (None, *PRECONDITIONERS):
+    if not isinstance(preconditioner, Ekfac) and preconditioner not in (None, *PRECONDITIONERS):
         raise ValueError(
-            f"preconditioner must be one of {', '.join(PRECONDITIONERS)}; got {preconditioner!r}"
+            f"preconditioner must be one of {', '.join(PRECONDITIONERS)}, or an Ekfac; got "
+            f"{preconditioner!r}"
         )
+
+
+def _check_given(given: Ekfac, problem: Problem) -> None:
+    """Refuse an approximation of other tensors than the problem's."""
+    own = problem.function.parameters
+    if list(given.rules) != list(own) or given.num_parameters != problem.num_parameters:
+        raise ValueError(
+            f"preconditioner must be of the parameters {', '.join(own)}; got an Ekfac of "
+            f"{', '.join(given.rules)}"
+        )
+
+
+def _kind(preconditioner: str | Ekfac | None) -> str | None:
+    """What a checkpoint calls it: of one that is given, a digest of its numbers."""
+    if not isinstance(preconditioner, Ekfac):
+        return preconditioner
+    digest = hashlib.sha256()
+    for block in preconditioner.blocks:
+        for value in (block.scalings, block.input_basis, block.output_basis):
+            if value is not None:
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return f"given, {digest.hexdigest()}"
 
 
 def _kept(

@@ -193,10 +193,14 @@ class EKFAC:
         return self.power(gradients, -1.0)
 
     def approximation(self) -> Ekfac:
-        """What has been averaged so far. Raises RuntimeError before the first update."""
+        """What has been averaged so far; :func:`igsref.matrixfree_igs` takes it as preconditioner.
+
+        Raises RuntimeError before the first update.
+        """
         if not self._weight:
             raise RuntimeError("EKFAC has no statistics yet; update must come first")
-        blocks = tuple(statistics.block() for statistics in self._statistics.values())
+        first = sorted(self._statistics.values(), key=lambda found: found.rule != "kronecker")
+        blocks = tuple(statistics.block() for statistics in first)
         size = sum(block.entries.numel() for block in blocks)
         return Ekfac(blocks, self.rules, size)
 

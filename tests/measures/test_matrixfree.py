@@ -112,6 +112,39 @@ def test_what_rounding_took_off_is_no_more_than_is_said():
     assert 0 < exact.value - found.value <= found.rounding_error + exact.rounding_error
 
 
+def test_that_of_a_training_is_a_preconditioner_too(tmp_path):
+    """With a normalisation between its layers, whose blocks come last then."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear
+    model = torch.nn.Sequential(linear(4, 20), torch.nn.LayerNorm(20), torch.nn.Tanh())
+    model.append(linear(20, 3)).double()
+    data = labelled(0, 12, (4,), 3)
+    ekfac = igsref.training.EKFAC(model)
+    ekfac.update(data[0])
+    exact = measured(model, data)
+    settings = {"heaviest": 0, "tolerance": 1e-6, "dtype": torch.float64, "full_batch": False}
+    path = tmp_path / "run"
+    found = matrixfree_igs(
+        model, data, preconditioner=ekfac.approximation(), checkpoint=path, **settings
+    )
+    assert found.reason == "ceiling"
+    assert found.value == pytest.approx(exact.value, rel=1e-6)
+    # Of use: its own number of steps is no larger than without.
+    without = matrixfree_igs(model, data, preconditioner="none", **settings)
+    assert found.history[-1].number <= without.history[-1].number
+    ekfac.update(2 * data[0])
+    for _ in range(10):
+        ekfac.update(2 * data[0])
+    with pytest.raises(CheckpointError, match="preconditioner: given"):
+        matrixfree_igs(
+            model, data, preconditioner=ekfac.approximation(), checkpoint=path, **settings
+        )
+    message = "preconditioner must be of the parameters 0.weight, 0.bias; got an Ekfac of 0.weight"
+    other = torch.nn.Sequential(linear(4, 3)).double()
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        matrixfree_igs(other, data, preconditioner=ekfac.approximation())
+
+
 @pytest.mark.parametrize("preconditioner", ["ekfac", "sketch", "none"])
 @pytest.mark.parametrize("widths, samples", [WIDE[0], TALL[0]])
 def test_no_preconditioner_changes_what_is_found(widths, samples, preconditioner):
@@ -302,7 +335,10 @@ def test_json_round_trip_and_text():
         ({"probes": 0}, "probes must be at least 1"),
         ({"max_iterations": 0}, "max_iterations must be at least 1"),
         ({"dtype": torch.float16}, r"dtype must be torch\.float32 or torch\.float64"),
-        ({"preconditioner": "kfac"}, "preconditioner must be one of ekfac, sketch, none; got 'kf"),
+        (
+            {"preconditioner": "kfac"},
+            "preconditioner must be one of ekfac, sketch, none, or an Ekfac; got 'kf",
+        ),
         ({"memory": 0}, "memory, in bytes, must be at least 1"),
         ({"checkpoint": "/no/such/folder/run"}, "must name a file in a folder"),
         ({"full_batch": "no"}, "full_batch must be a bool; got str 'no'"),
