@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from igsref import __version__
-from igsref.cli import check, measure, vectors
+from igsref.cli import check, doctor, measure, vectors
 
 app = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
 
@@ -28,5 +28,12 @@ def main(
 
 
 app.add_typer(vectors.app, name="vectors")
-for command in (measure.plan, measure.measure, measure.compare, measure.certify, check.check):
+for command in (
+    measure.plan,
+    measure.measure,
+    measure.compare,
+    measure.certify,
+    check.check,
+    doctor.doctor,
+):
     app.command()(command)
