@@ -1,0 +1,141 @@
+"""What is tracked is the measure, and training is as if nobody looked."""
+
+import csv
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import igsref
+from igsref.training import Tracker
+from igsref.training.track import SCALARS
+from tests.random_states import states
+from tests.strategies import classes, gaussian
+
+
+def network():
+    torch.manual_seed(0)
+    layers = nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    return nn.Sequential(*layers)
+
+
+def probe():
+    return gaussian(1, 10, 3).float(), classes(2, 10, 3)
+
+
+def trained(steps, tracker_of=None):
+    """A network after some steps, with the tracker that was made of it."""
+    model, (x, y) = network(), probe()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    tracker = tracker_of(model) if tracker_of else None
+    torch.manual_seed(1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        if tracker:
+            tracker()
+        optimizer.step()
+    return model, tracker
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_weights_gradients_and_random_states_are_those_of_a_training_without(tmp_path):
+    plain, _ = trained(5)
+    before = states()
+    seen, tracker = trained(5, lambda m: Tracker(m, probe(), tmp_path / "a.csv", every=2))
+    assert tracker.calls == 5
+    pairs = zip(plain.state_dict().items(), seen.state_dict().items(), strict=True)
+    assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
+    gradients = zip(plain.parameters(), seen.parameters(), strict=True)
+    assert all(torch.equal(a.grad, b.grad) for a, b in gradients)
+    assert seen.training
+    assert states() == before
+
+
+def test_rows_are_what_the_measure_says(tmp_path):
+    model, tracker = trained(3, lambda m: Tracker(m, probe(), tmp_path / "a.csv", every=2))
+    found = rows(tmp_path / "a.csv")
+    assert [row["step"] for row in found] == ["0", "2"]
+    assert tracker() is None  # the fourth call
+    result = tracker(17)
+    expected = igsref.igs(model.eval(), probe())
+    row = rows(tmp_path / "a.csv")[-1]
+    assert row["step"] == "17"
+    for name in SCALARS:
+        assert float(row[name]) == float(getattr(expected, name)) == getattr(result, name)
+    assert (row["grade"], row["method"], row["problem"]) == (expected.grade, "dense", "")
+    assert float(row["seconds"]) >= 0
+    assert tracker.last is result
+
+
+def test_options_are_those_of_the_measure(tmp_path):
+    x, _ = probe()
+    model, y = network().eval(), gaussian(3, 10, 3)
+    tracker = Tracker(model, (x, y), tmp_path / "a.csv", likelihood="gaussian", parameters="4.*")
+    expected = igsref.igs(model, (x, y), likelihood="gaussian", parameters="4.*")
+    assert tracker().value == expected.value
+
+
+def test_a_writer_gets_the_numbers_too(tmp_path):
+    class Writer:
+        def __init__(self):
+            self.seen = {}
+
+        def add_scalar(self, tag, scalar_value, global_step):
+            self.seen[tag, global_step] = scalar_value
+
+    writer = Writer()
+    tracker = Tracker(network().eval(), probe(), tmp_path / "a.csv", writer=writer)
+    result = tracker(5)
+    assert writer.seen == {(f"igs/{name}", 5): float(getattr(result, name)) for name in SCALARS}
+
+
+def test_what_cannot_be_measured_is_said_once_and_training_goes_on(tmp_path):
+    model = network()
+    tracker = Tracker(model, probe(), tmp_path / "a.csv", every=1)
+    model[0].weight.data[0, 0] = float("nan")
+    with pytest.warns(RuntimeWarning, match="step 0 was not measured: .*finite"):
+        assert tracker() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tracker() is None
+    model[0].weight.data.fill_(0.1)
+    assert tracker() is not None
+    found = rows(tmp_path / "a.csv")
+    assert [row["value"] == "" for row in found] == [True, True, False]
+    assert "finite" in found[0]["problem"]
+
+
+def test_a_training_that_goes_on_appends(tmp_path):
+    path = tmp_path / "a.csv"
+    for step in (0, 7):
+        Tracker(network().eval(), probe(), path)(step)
+    assert [row["step"] for row in rows(path)] == ["0", "7"]
+    assert path.read_text("utf-8").count("step") == 1
+
+
+def test_a_file_with_other_columns_is_refused_and_stays(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="path must be a new file, or one with the columns step,"):
+        Tracker(network(), probe(), path)
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"every": 0}, "every must be at least 1"),
+        ({"max_seconds": 0.0}, "max_seconds must be finite and positive"),
+    ],
+)
+def test_bad_settings_are_named(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        Tracker(network(), probe(), tmp_path / "a.csv", **settings)
+    assert not (tmp_path / "a.csv").exists()
