@@ -3,36 +3,31 @@
 Whatever is not as its format says is refused with the file's name.
 """
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-_IDX_UBYTE = b"\x00\x00\x08"
+from igsref.images import (
+    CorruptFile,
+    DataNotFound,
+    bytes_of,
+    class_folders,
+    decoded,
+    image_paths,
+    read_idx,
+)
+
 _MNIST_STEMS = {"train": "train", "test": "t10k"}
 _CIFAR_SIDE = 32
-
-
-class DataNotFound(FileNotFoundError):
-    """The images are not where they were looked for; the message says what and where."""
-
-
-class CorruptFile(ValueError):
-    """A file is not what its format says; the message names it."""
 
 
 class OtherSettings(ValueError):
@@ -64,8 +59,8 @@ def read_mnist(folder: Path, split: str) -> Stored:
     Raises DataNotFound, CorruptFile.
     """
     stem = _MNIST_STEMS[split]
-    images, pixels = _read_idx(folder, f"{stem}-images-idx3-ubyte", 3)
-    path, labels = _read_idx(folder, f"{stem}-labels-idx1-ubyte", 1)
+    images, pixels = read_idx(folder, f"{stem}-images-idx3-ubyte", 3)
+    path, labels = read_idx(folder, f"{stem}-labels-idx1-ubyte", 1)
     if len(labels) != len(pixels):
         raise CorruptFile(f"{path} has {len(labels)} labels for {len(pixels)} images in {images}")
     return Stored(pixels[:, None], _checked(labels, 10, path), 10)
@@ -96,8 +91,8 @@ def read_folder(folder: Path, cache: Path) -> Stored:
     What was decoded is kept in the file ``cache``, and used as long as names, sizes and times of
     the images are the same. Raises DataNotFound, CorruptFile.
     """
-    classes = sorted(path for path in folder.glob("*") if path.is_dir())
-    members = [_image_paths(path) for path in classes]
+    classes = class_folders(folder)
+    members = [image_paths(path) for path in classes]
     if not any(members):
         raise DataNotFound(f"looked for <class>/*.jpg or *.png in {folder}; there is none")
     paths = [path for member in members for path in member]
@@ -105,7 +100,7 @@ def read_folder(folder: Path, cache: Path) -> Stored:
     fingerprint = _fingerprint(folder, paths)
     pixels = _cached(cache, fingerprint)
     if pixels is None:
-        pixels = _decoded(paths)
+        pixels = decoded(paths)
         with replacing(cache) as temporary:
             save_file({"pixels": pixels}, temporary, {"fingerprint": fingerprint})
     return Stored(pixels, labels, len(classes))
@@ -123,31 +118,6 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _read_idx(folder: Path, name: str, axes: int) -> tuple[Path, Tensor]:
-    """An IDX file of bytes: a magic number, big-endian sizes of 4 bytes each, the entries."""
-    path, content = _read_plain_or_gzipped(folder, name)
-    start = 4 + 4 * axes
-    if content[:4] != _IDX_UBYTE + bytes([axes]) or len(content) < start:
-        raise CorruptFile(f"{path} must be an IDX file of bytes with {axes} axes")
-    shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
-    expected = start + int(np.prod(shape, dtype=object))
-    if len(content) != expected:
-        raise CorruptFile(f"{path} must have {expected} bytes, unpacked; got {len(content)}")
-    return path, _bytes(content, start).reshape(shape)
-
-
-def _read_plain_or_gzipped(folder: Path, name: str) -> tuple[Path, bytes]:
-    plain, zipped = folder / name, folder / f"{name}.gz"
-    if plain.is_file():
-        return plain, plain.read_bytes()
-    if not zipped.is_file():
-        raise DataNotFound(f"looked for {name} or {name}.gz in {folder}; there is neither")
-    try:
-        return zipped, gzip.decompress(zipped.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorruptFile(f"{zipped} must be a gzip file; {error}") from error
-
-
 def _read_records(path: Path, *, num_classes: int, labels: int) -> Stored:
     """CIFAR's records: so many labels, of which the last counts, then red, green and blue."""
     if not path.is_file():
@@ -156,13 +126,9 @@ def _read_records(path: Path, *, num_classes: int, labels: int) -> Stored:
     record = labels + 3 * _CIFAR_SIDE**2
     if not content or len(content) % record:
         raise CorruptFile(f"{path} must have a multiple of {record} bytes; got {len(content)}")
-    records = _bytes(content, 0).reshape(-1, record)
+    records = bytes_of(content, 0).reshape(-1, record)
     pixels = records[:, labels:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
     return Stored(pixels, _checked(records[:, labels - 1], num_classes, path), num_classes)
-
-
-def _bytes(content: bytes, start: int) -> Tensor:
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8)[start:].copy())
 
 
 def _checked(labels: Tensor, num_classes: int, path: Path) -> Tensor:
@@ -171,10 +137,6 @@ def _checked(labels: Tensor, num_classes: int, path: Path) -> Tensor:
         got = int(labels.max()) if len(labels) else "none"
         raise CorruptFile(f"{path} must have labels below {num_classes}; got {got}")
     return labels.long()
-
-
-def _image_paths(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def _fingerprint(folder: Path, paths: list[Path]) -> str:
@@ -198,22 +160,3 @@ def _cached(cache: Path, fingerprint: str) -> Tensor | None:
             return stored.get_tensor("pixels")
     except SafetensorError:
         return None
-
-
-def _decoded(paths: list[Path]) -> Tensor:
-    """Raises CorruptFile for what is no image, or of another size than the first."""
-    pixels: np.ndarray | None = None
-    for place, path in enumerate(tqdm(paths, desc="images", delay=2.0, leave=False, disable=None)):
-        try:
-            with Image.open(path) as image:
-                array = np.asarray(image.convert("RGB"))
-        # Pillow raises all of these for broken images, of some formats.
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise CorruptFile(f"{path} must be an image; {error}") from error
-        if pixels is None:
-            pixels = np.empty((len(paths), *array.shape), dtype=np.uint8)
-        if array.shape != pixels.shape[1:]:
-            size, first = array.shape[:2], pixels.shape[1:3]
-            raise CorruptFile(f"{path} must have {first} pixels, as {paths[0].name}; got {size}")
-        pixels[place] = array
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

@@ -12,8 +12,12 @@ from igsref.cli.failures import BadInput
 from igsref.cli.models import load_tensors
 from igsref.cli.named import named
 from igsref.conformance.call import told
+from igsref.images import folder_images, idx_images, is_idx
 
-FORMS = "a .npz or .safetensors file with x and y, or PACKAGE.MODULE:NAME"
+FORMS = (
+    "a .npz or .safetensors file with x and y, an IDX file of images, a folder of images by class, "
+    "or PACKAGE.MODULE:NAME"
+)
 _ARRAYS = (".npz", ".safetensors")
 _INPUTS, _LABELS = ("x", "inputs"), ("y", "labels")
 
@@ -22,12 +26,17 @@ def load_data(name: str) -> Any:
     """What ``igsref`` takes as data.
 
     name: of a ``.npz`` or ``.safetensors`` file that holds inputs as x (or inputs) and labels as y
-    (or labels), or labels and keyword inputs by their names; or ``package.module:name`` of data, or
-    of a function without arguments that returns them.
+    (or labels), or labels and keyword inputs by their names; of an IDX file of images beside one of
+    labels, or a folder ``<class>/*.png``, pixels in [0, 1] then; or ``package.module:name`` of
+    data, or of a function without arguments that returns them.
 
-    Raises BadInput for what is absent, damaged, or of another form.
+    Raises BadInput, DataNotFound or CorruptFile for what is absent, damaged, or of another form.
     """
     path = Path(name)
+    if path.is_dir():
+        return folder_images(path)
+    if is_idx(path):
+        return idx_images(path)
     if path.suffix in _ARRAYS or (path.exists() and ":" not in name):
         return _of_arrays(path)
     if ":" not in name:

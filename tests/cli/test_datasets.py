@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.data import TensorDataset
 
@@ -39,6 +40,23 @@ def test_a_module_s_data_and_what_its_functions_make(folder, monkeypatch):
     assert load_data("nets:data")[1].equal(nets.pair[1])
     nets.dataset = TensorDataset(X, Y)
     assert load_data("nets:dataset") is nets.dataset
+
+
+def test_idx_files_and_folders_are_images(folder):
+    image = np.full((2, 2), 51, dtype=np.uint8)
+    sizes = b"".join(size.to_bytes(4, "big") for size in (1, 2, 2))
+    (folder / "t-images-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03" + sizes + image.tobytes())
+    (folder / "t-labels-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01\x00\x00\x00\x01\x07")
+    (folder / "own" / "cat").mkdir(parents=True)
+    Image.fromarray(image).save(folder / "own" / "cat" / "0.png")
+    x, y = load_data("t-images-idx3-ubyte")
+    assert x.equal(torch.full((1, 1, 2, 2), 0.2))
+    assert y.tolist() == [7]
+    x, y = load_data("own")
+    assert x.equal(torch.full((1, 3, 2, 2), 0.2))
+    assert y.tolist() == [0]
+    with pytest.raises(OSError, match="looked for <class>"):
+        load_data("own/cat")
 
 
 def damaged(folder):

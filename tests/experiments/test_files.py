@@ -74,11 +74,11 @@ def test_decoded_images_are_kept_until_one_of_them_changes(tmp_path, monkeypatch
     pixels = write_folder(tmp_path / "train", ("cat", "dog"), 2)
     cache = tmp_path / "out" / "cache.safetensors"
     first = read_folder(tmp_path / "train", cache)
-    decoded = files._decoded
-    monkeypatch.setattr(files, "_decoded", None)
+    decoded = files.decoded
+    monkeypatch.setattr(files, "decoded", None)
     again = read_folder(tmp_path / "train", cache)
     assert torch.equal(again.pixels, first.pixels)
-    monkeypatch.setattr(files, "_decoded", decoded)
+    monkeypatch.setattr(files, "decoded", decoded)
     # Another image of the same name and size betrays itself by its time.
     changed = tmp_path / "train" / "cat" / "0001.png"
     size = changed.stat().st_size
