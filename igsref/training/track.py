@@ -16,7 +16,7 @@ import time
 import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, SupportsIndex, Unpack
+from typing import Any, Protocol, SupportsIndex, Unpack, runtime_checkable
 
 from torch import nn
 
@@ -32,6 +32,7 @@ FIELDS = ("step", "seconds", *SCALARS, "standard_error", "grade", "method", "pro
 """Columns of the file. problem: why a step was not measured, with empty numbers then."""
 
 
+@runtime_checkable
 class ScalarWriter(Protocol):
     """What ``torch.utils.tensorboard.SummaryWriter`` can do."""
 

@@ -269,7 +269,8 @@ def test_an_empty_batch_is_refused():
         EKFAC(model).update(x[:0])
 
 
-def test_gradients_of_another_form_are_named():
+def test_gradients_of_another_form_are_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which has its own words
     model, (x, _) = small(), batch()
     found = updated(model, x)
     for gradients, message in [

@@ -1,5 +1,6 @@
 """The protocol: what moves, what comes back, and what is refused."""
 
+import jaxtyping
 import pytest
 import torch
 import torch.distributed as dist
@@ -233,7 +234,8 @@ def test_it_says_what_it_is():
     assert repr(TwoPass(model, sgd(model), dict)) == "TwoPass(base=SGD)"
 
 
-def test_the_state_of_another_method_is_refused():
+def test_the_state_of_another_method_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which has its own words
     model = small()
     other = ASAM(model, sgd(model), rho=0.05)
     with pytest.raises(ValueError, match=r"method SAM there, ASAM here; eta None there, 0\.01"):
