@@ -60,7 +60,7 @@ def test_a_fresh_process_measures_and_leaves_the_environment_alone():
     assert dict(os.environ) == before
     assert found.seconds > 0
     assert found.memory > 0
-    assert found.repetitions == exact.REPETITIONS
+    assert 1 <= found.repetitions <= exact.REPETITIONS  # fewer on a busy machine
 
 
 @pytest.mark.parametrize("layout", [[], ["--markdown"]], ids=["plain", "markdown"])
