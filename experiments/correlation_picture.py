@@ -1,5 +1,6 @@
 """The figure of correlation.py: Spearman's coefficients with intervals, and IGS beside the gap."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -65,6 +66,10 @@ def draw_coefficients(
 
 def draw_igs(panel: Axes, part: str, subjects: Sequence[Subject], place: int) -> None:
     igs = [each.measures["IGS"] for each in subjects]
+    errors = [each.gap_error for each in subjects]
+    if any(map(math.isfinite, errors)):
+        bars = {"yerr": errors, "fmt": "none", "color": COLOURS[place], "linewidth": 0.6}
+        panel.errorbar(igs, [each.gap for each in subjects], **bars)
     panel.scatter(
         igs,
         [each.gap for each in subjects],

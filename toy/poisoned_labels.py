@@ -28,11 +28,12 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -80,6 +81,7 @@ class Task:
     pool: Tensor
 
 
+T = TypeVar("T")
 Penalty = Callable[[nn.Module, Task, float], Tensor]
 """Model, task and ρ ↦ what is added to L."""
 Direction = Callable[[nn.Module, Task], dict[str, Tensor]]
@@ -234,13 +236,16 @@ def stopped(plain: Run, train_loss: float) -> int:
 def experiment(seeds: int, steps: int, processes: int = 1) -> tuple[list[Task], Outcome]:
     """Every method on the task and from the θ of each seed, some seeds at a time."""
     tasks = [poisoned_task(torch.Generator().manual_seed(seed)) for seed in range(seeds)]
-    jobs = tasks, range(seeds), [steps] * seeds
-    if processes == 1:
-        runs = list(map(all_methods, *jobs))
-    else:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            runs = list(pool.map(all_methods, *jobs))
+    runs = mapped(all_methods, processes, tasks, range(seeds), [steps] * seeds)
     return tasks, {method.name: [own[k] for own in runs] for k, method in enumerate(METHODS)}
+
+
+def mapped(function: Callable[..., T], processes: int, *arguments: Iterable[Any]) -> list[T]:
+    """What the function gives of each set of arguments, some at a time."""
+    if processes == 1:
+        return list(map(function, *arguments))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(function, *arguments))
 
 
 def all_methods(task: Task, seed: int, steps: int) -> list[Run]:
@@ -252,11 +257,7 @@ def hidden_losses(processes: int, steps: int) -> dict[str, dict[float, float]]:
     """Method ↦ ρ ↦ mean test loss over the two hidden seeds, inf where a training ended early."""
     tried = [replace(m, rho=rho) for m in METHODS if m.rho for rho in POWERS]
     jobs = [(method, HIDDEN_SEEDS + k, steps) for method in tried for k in range(2)]
-    if processes == 1:
-        losses = [hidden_loss(*job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            losses = list(pool.map(hidden_loss, *zip(*jobs, strict=True)))
+    losses = mapped(hidden_loss, processes, *zip(*jobs, strict=True))
     found: dict[str, dict[float, float]] = {}
     for method, pair in zip(tried, zip(losses[::2], losses[1::2], strict=True), strict=True):
         found.setdefault(method.name, {})[method.rho] = sum(pair) / 2

@@ -128,12 +128,16 @@ class FactorOperator:
 
     def seconds_of_forward(self, columns: int) -> float:
         """What A X of so many columns will take, by the time that its first batch takes."""
-        batch = min(self.batch, len(self.samples))
-        first = replace(self, samples=self.samples[:batch], roots=self.roots[:batch])
+        first = self.first_batch()
         vectors = self.roots.new_ones(self.num_parameters, columns)
         began = time.monotonic()
         float(first.forward(vectors).sum())  # which waits for the device
-        return (time.monotonic() - began) * len(self.samples) / batch
+        return (time.monotonic() - began) * len(self.samples) / len(first.samples)
+
+    def first_batch(self) -> "FactorOperator":
+        """Of the samples of the first batch alone."""
+        batch = min(self.batch, len(self.samples))
+        return replace(self, samples=self.samples[:batch], roots=self.roots[:batch], batch=batch)
 
     def agreed(self, value: float) -> float:
         """The number that all processes go by: here there is one."""
@@ -268,10 +272,8 @@ def adjoint_error(operator: FactorOperator, seed: int = 0) -> float:
 
 def _fitting(operator: FactorOperator, width: int) -> FactorOperator:
     """The operator with a batch that the device has the memory for, tried once."""
-    batch = min(operator.batch, len(operator.samples))
-    first = replace(
-        operator, samples=operator.samples[:batch], roots=operator.roots[:batch], batch=batch
-    )
+    first = operator.first_batch()
+    batch = first.batch
     try:
         first.normal(operator.roots.new_zeros(operator.num_parameters, width))
     except Exception as error:

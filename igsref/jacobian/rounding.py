@@ -23,6 +23,8 @@ from igsref.linalg.equilibrate import power_of_two_scale
 from igsref.linalg.rounding import UNIT
 from igsref.problem import Problem
 
+PERTURBATIONS = (1.0, -1.0)
+"""Signs of what :func:`perturbed_problems` makes, a problem each."""
 _SAFETY = 8.0
 _PROBES = 8
 _NO_DIGIT_LEFT = 0.1
@@ -122,7 +124,7 @@ def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
 
 def perturbed_problems(problem: Problem, seed: int) -> list[Problem]:
     """The problem with parameters, constants and inputs moved by 2u, up and down."""
-    return [_moved(problem, sign * 2 * UNIT, seed) for sign in (1.0, -1.0)]
+    return [_moved(problem, sign * 2 * UNIT, seed) for sign in PERTURBATIONS]
 
 
 def _moved(problem: Problem, size: float, seed: int) -> Problem:

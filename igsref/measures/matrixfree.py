@@ -125,7 +125,8 @@ def matrixfree_igs(
     budget = check_budget(memory, problem.function.device)
     # Asked of all processes, also of one that was told: none must wait for an answer.
     automatic = _preconditioner(problem, memory, max_seconds, checkpoint, group)
-    kind = _kind(preconditioner) or automatic
+    chosen = preconditioner or automatic
+    kind = _kind(chosen)
     if dtype is None:
         many = problem.num_rows > problem.num_parameters or kind == "sketch"
         dtype = torch.float64 if many else torch.float32
@@ -137,11 +138,7 @@ def matrixfree_igs(
     ends = {"tolerance": tolerance, "max_iterations": limit, "max_seconds": max_seconds}
     store, state = _kept(problem, checkpoint, settings, ends, group)
     _require_a_step(problem, sides, budget)
-    right = (
-        EkfacPreconditioner(preconditioner)
-        if isinstance(preconditioner, Ekfac)
-        else _right(problem, kind, dtype, columns["seed"], budget)
-    )
+    right = _right(problem, chosen, dtype, columns["seed"], budget)
     krylov = _prepared(problem, sides, dtype, right, group)
     if max_seconds < float("inf"):
         krylov = replace(krylov, seconds_to_verify=krylov.measured_seconds_to_verify())
@@ -171,7 +168,7 @@ def _check_given(given: Ekfac, problem: Problem) -> None:
         )
 
 
-def _kind(preconditioner: str | Ekfac | None) -> str | None:
+def _kind(preconditioner: str | Ekfac) -> str:
     """What a checkpoint calls it: of one that is given, a digest of its numbers."""
     if not isinstance(preconditioner, Ekfac):
         return preconditioner
@@ -254,11 +251,13 @@ def _preconditioner(
 
 
 def _right(
-    problem: Problem, kind: str, dtype: torch.dtype, seed: int, budget: int
+    problem: Problem, chosen: str | Ekfac, dtype: torch.dtype, seed: int, budget: int
 ) -> RightPreconditioner:
-    if kind == "sketch":
+    if isinstance(chosen, Ekfac):
+        return EkfacPreconditioner(chosen)
+    if chosen == "sketch":
         return sketched_preconditioner(problem, seed, budget, dtype)
-    if kind == "none":
+    if chosen == "none":
         return NoPreconditioner()
     return ekfac_preconditioner(problem, seed, budget, dtype)
 

@@ -22,7 +22,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from igsref.arguments import (
     check_generator,
@@ -56,6 +55,7 @@ from igsref.training.live import (
     has_batch_statistics,
     live_capture,
     live_function,
+    process_group,
     samples_of,
     trainable,
 )
@@ -130,7 +130,7 @@ class EKFAC:
         self.decay, self.allow_diagonal = float(decay), allow_diagonal
         self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         check_generator(self.generator)
-        self.group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        self.group = process_group(model)
         self.updates = 0
         self.settings = {
             "method": "EKFAC",

@@ -23,12 +23,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from igsref.arguments import check_model, checked_positive, described
 from igsref.data import Samples
 from igsref.training.ekfac import EKFAC
-from igsref.training.live import bare, samples_of
+from igsref.training.live import bare, process_group, samples_of
 from igsref.training.two_pass import Gradients, TwoPass, check_like
 
 _RISES = 1000
@@ -89,9 +88,8 @@ class IGS(TwoPass):
             )
         if isinstance(self.preconditioner, EKFAC) and self.preconditioner.model is not self.model:
             raise ValueError("preconditioner must be an EKFAC of model; it is one of another model")
-        if isinstance(self.preconditioner, EKFAC) and self.preconditioner.group is not _group(
-            model
-        ):
+        group = getattr(self.preconditioner, "group", None)
+        if isinstance(self.preconditioner, EKFAC) and group is not process_group(model):
             raise ValueError(
                 "preconditioner must be an EKFAC of the same DistributedDataParallel as model, "
                 "with the statistics of all processes"
@@ -195,10 +193,6 @@ class IGS(TwoPass):
         if not -slack <= energy < float("inf"):
             raise FloatingPointError(f"g·F⁺g must be finite and not negative; it is {energy}")
         return max(energy, 0.0)
-
-
-def _group(model: nn.Module) -> Any:
-    return model.process_group if isinstance(model, DistributedDataParallel) else None
 
 
 def _labelled(read: list[Samples], labels: Tensor) -> list[Samples]:

@@ -21,6 +21,11 @@ def bare(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def process_group(model: nn.Module) -> Any:
+    """Of a ``DistributedDataParallel``; None of any other model."""
+    return model.process_group if isinstance(model, DistributedDataParallel) else None
+
+
 def trainable(model: nn.Module) -> dict[str, Tensor]:
     """θ: the values, in place, of all parameters that ask for a gradient, each once."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}

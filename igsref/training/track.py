@@ -23,7 +23,7 @@ from torch import nn
 from igsref.arguments import check_model, checked_integer, checked_positive
 from igsref.measures.choose import igs
 from igsref.measures.result import Result
-from igsref.problem import ProblemOptions
+from igsref.problem import ProblemOptions, as_problem, refuse_one_shot
 from igsref.randomness import preserved_random_state
 from igsref.training.live import bare
 
@@ -55,9 +55,10 @@ class Tracker:
 
     last: the result of the last call that measured; None before it, and where it could not.
 
-    A network that cannot be measured, as one whose weights are not finite, gets a row that says
-    why, and one warning: training goes on. Raises TypeError or ValueError that names the argument;
-    ValueError for a file with other columns.
+    A network that can no longer be measured, as one whose weights are not finite, gets a row that
+    says why, and one warning: training goes on. Raises TypeError or ValueError that names the
+    argument, as ``as_problem`` does for model, data and options; ValueError for a file with other
+    columns.
     """
 
     def __init__(
@@ -76,6 +77,9 @@ class Tracker:
         self.every = checked_integer("every", every, least=1)
         self.max_seconds = checked_positive("max_seconds", max_seconds)
         self.writer, self.options = writer, options
+        refuse_one_shot(data, "Tracker")
+        with preserved_random_state():
+            as_problem(self._frozen(), data, **options)  # what is wrong with them is said now
         self.calls = 0
         self.last: Result | None = None
         self._warned = False
@@ -97,13 +101,16 @@ class Tracker:
         try:
             with preserved_random_state(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # bracket and grade say what they say
-                frozen = copy.deepcopy(self.model).eval()
-                self.last = igs(frozen, self.data, max_seconds=self.max_seconds, **self.options)
+                limit = self.max_seconds
+                self.last = igs(self._frozen(), self.data, max_seconds=limit, **self.options)
         except (ValueError, ArithmeticError, MemoryError) as error:
             problem = " ".join(str(error).split())
             self._warn(step, problem)
         self._write(step, time.monotonic() - began, problem)
         return self.last
+
+    def _frozen(self) -> nn.Module:
+        return copy.deepcopy(self.model).eval()
 
     def _warn(self, step: int, problem: str) -> None:
         if not self._warned:

@@ -133,9 +133,12 @@ def test_a_file_with_other_columns_is_refused_and_stays(tmp_path):
     [
         ({"every": 0}, "every must be at least 1"),
         ({"max_seconds": 0.0}, "max_seconds must be finite and positive"),
+        ({"likelihood": "poisson"}, "likelihood must be one of"),
+        ({"data": iter([probe()])}, "data is an iterator that can be read only once, and Tracker"),
+        ({"data": (probe()[0], probe()[1] + 7)}, "labels"),
     ],
 )
 def test_bad_settings_are_named(settings, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        Tracker(network(), probe(), tmp_path / "a.csv", **settings)
+        Tracker(network(), path=tmp_path / "a.csv", **{"data": probe(), **settings})
     assert not (tmp_path / "a.csv").exists()
