@@ -4,9 +4,7 @@ Whatever is not as its format says is refused with the file's name.
 """
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from igsref.files import replacing
 from igsref.images import (
     CorruptFile,
     DataNotFound,
@@ -104,18 +103,6 @@ def read_folder(folder: Path, cache: Path) -> Stored:
         with replacing(cache) as temporary:
             save_file({"pixels": pixels}, temporary, {"fingerprint": fingerprint})
     return Stored(pixels, labels, len(classes))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, renamed to it once all is written; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_records(path: Path, *, num_classes: int, labels: int) -> Stored:

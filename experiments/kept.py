@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.files import CorruptFile, refuse_others, replacing
+from experiments.files import CorruptFile, refuse_others
+from igsref.files import replacing
 
 
 def kept(path: Path, settings: Mapping[str, Any], compute: Callable[[], Any]) -> Any:

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from experiments.data import Images, generator
-from experiments.files import replacing
 from experiments.networks import build
 from experiments.training import augmented, score
+from igsref.files import replacing
 from igsref.randomness import preserved_random_state
 from igsref.training import ASAM, GR, IGS, SAM, TwoPass
 

@@ -22,9 +22,10 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from experiments.data import Images, generator, with_label_noise
-from experiments.files import CorruptFile, refuse_others, replacing
+from experiments.files import CorruptFile, refuse_others
 from experiments.networks import build
 from igsref.arguments import check_number, checked_integer
+from igsref.files import replacing
 from igsref.progress import SECONDS_BEFORE_PROGRESS, interruptible
 from igsref.randomness import preserved_random_state
 

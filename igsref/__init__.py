@@ -71,6 +71,7 @@ from igsref.measures.span import span_residual
 from igsref.measures.textbook import textbook_igs
 from igsref.measures.truncated import TruncatedIGS, TruncationWarning, truncated_igs
 from igsref.problem import Problem, as_problem
+from igsref.report import write_report
 from igsref.transforms.reparametrize import reparametrize
 
 __version__ = "0.1.0"
@@ -169,4 +170,5 @@ __all__ = [
     "truncated_igs",
     "worst_case_linf_sharpness",
     "worst_case_sharpness",
+    "write_report",
 ]

@@ -8,8 +8,8 @@ too), named, in the module's order; buffers and parameters left out are constant
 import copy
 import fnmatch
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,22 @@ class LogitFunction:
     def call(self, theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
         """Logits at θ, shape (batch, classes)."""
         return self.evaluate({**self.constants, **theta}, args, kwargs)
+
+    def restricted(self, names: Collection[str]) -> "LogitFunction":
+        """The same function of some of its parameters; the others are constants.
+
+        Raises ValueError where none of them is named.
+        """
+        kept = {name: value for name, value in self.parameters.items() if name in names}
+        if not kept:
+            raise ValueError(f"names must hold some of {list(self.parameters)}; got {list(names)}")
+        rest = {name: value for name, value in self.parameters.items() if name not in kept}
+        return replace(
+            self,
+            parameters=kept,
+            constants={**self.constants, **rest},
+            source=lambda dtype: self.source(dtype).restricted(names),
+        )
 
     @property
     def device(self) -> torch.device:

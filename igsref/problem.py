@@ -4,7 +4,7 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex, TypedDict, Unpack
 
@@ -104,6 +104,13 @@ class Problem:
     def at(self, theta: Mapping[str, Tensor]) -> Float[Tensor, "pool classes"]:
         """Logits of the whole pool at another θ of the same names and shapes."""
         return _forward(self.function, self.samples, theta)
+
+    def restricted(self, names: Collection[str]) -> "Problem":
+        """The same problem with some of its parameters: its IGS is a lower bound of this one's.
+
+        Raises ValueError where none of them is named.
+        """
+        return replace(self, function=self.function.restricted(names))
 
     def astype(self, dtype: torch.dtype) -> "Problem":
         """The same problem in another floating-point type, logits evaluated there."""

@@ -99,6 +99,23 @@ def test_patterns_choose_a_subset_in_the_module_s_order():
     assert (function.parameter_count, function.full_parameter_count) == (16, 26)
 
 
+def test_a_restricted_function_is_that_of_the_pattern_in_every_dtype():
+    model, x = mlp(0, [3, 4, 2], nn.Tanh), gaussian(1, 5, 3)
+    restricted = logit_function(model).restricted(["2.bias", "0.weight"])
+    chosen = logit_function(model, parameters=["0.weight", "2.bias"])
+    assert list(restricted.parameters) == list(chosen.parameters) == ["0.weight", "2.bias"]
+    assert set(restricted.constants) == set(chosen.constants)
+    assert restricted.full_parameter_count == chosen.full_parameter_count
+    assert torch.equal(
+        restricted.call(restricted.parameters, (x,), {}), chosen.call(chosen.parameters, (x,), {})
+    )
+    single = restricted.source(torch.float32)
+    assert list(single.parameters) == ["0.weight", "2.bias"]
+    assert single.parameters["0.weight"].dtype == torch.float32
+    with pytest.raises(ValueError, match="names must hold some of"):
+        restricted.restricted(["0.bias"])
+
+
 def test_buffers_are_constants():
     model, x, _ = architecture("batch norm", 1, 3)
     function = logit_function(model)

@@ -61,6 +61,14 @@ def test_more_samples_than_a_forward_chunk_are_evaluated_one_chunk_after_the_oth
     assert torch.allclose(problem.logits, model()(x), rtol=0, atol=1e-14)
 
 
+def test_a_restricted_problem_is_that_of_the_pattern():
+    whole = igsref.as_problem(model(), (X, Y))
+    names = [name for name in whole.function.parameters if name.endswith("weight")]
+    found = igsref.exact_igs(whole.restricted(names))
+    assert found == igsref.exact_igs(model(), (X, Y), parameters="*weight")
+    assert found.num_parameters < whole.num_parameters
+
+
 def test_another_dtype_evaluates_the_logits_there():
     single = igsref.as_problem(model(), (X, Y)).astype(torch.float32)
     assert single.logits.dtype == single.targets.dtype == single.residuals().dtype == torch.float32

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from igsref import __version__
-from igsref.cli import check, doctor, measure, vectors
+from igsref.cli import check, doctor, measure, report, vectors
 
 app = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
 
@@ -33,6 +33,7 @@ for command in (
     measure.measure,
     measure.compare,
     measure.certify,
+    report.report,
     check.check,
     doctor.doctor,
 ):

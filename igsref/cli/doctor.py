@@ -1,24 +1,17 @@
 """``igsref doctor``: what is installed, where it would compute, and whether it computes right."""
 
 import json
-import os
-import platform
 from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
-import torch
 import typer
-from threadpoolctl import threadpool_info
 
 import igsref
 from igsref.cli.failures import NOT_COMPUTED
 from igsref.cli.output import show
-from igsref.memory import available_memory, readable
+from igsref.report.environment import in_words, machine, versions
 from igsref.vectors import Vector, load
 
-PACKAGES = ("torch", "numpy", "scipy", "python-flint", "safetensors", "jaxtyping", "typer")
-EXTRAS = ("matplotlib", "scikit-learn", "pandas", "transformers", "curvlinops-for-pytorch")
 CHECKED = 3
 """Of the smallest reference vectors whose rank is decided."""
 
@@ -37,31 +30,6 @@ def doctor(
     else:
         show(lines(found))
     raise typer.Exit(0 if all(check["right"] for check in checks) else NOT_COMPUTED)
-
-
-def versions() -> dict[str, str]:
-    """Of igsref, Python, what it needs, and what some of its parts can use."""
-    found = {"igsref": igsref.__version__, "python": platform.python_version()}
-    for name in (*PACKAGES, *EXTRAS):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """Processors, threads, linear algebra, memory, and CUDA devices."""
-    devices = [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
-    libraries = sorted({f"{each['internal_api']} {each['version']}" for each in threadpool_info()})
-    return {
-        "system": platform.platform(),
-        "processors": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "libraries": libraries,
-        "memory": available_memory(torch.device("cpu")),
-        "cuda": {torch.cuda.get_device_name(d): available_memory(d) for d in devices},
-    }
 
 
 def smallest() -> list[Vector]:
@@ -91,16 +59,8 @@ def checked(vector: Vector) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """For a reader."""
-    own = found["machine"]
-    out = [f"{name:<24} {number}" for name, number in found["versions"].items()]
-    out += [
-        f"{'system':<24} {own['system']}",
-        f"{'processors, threads':<24} {own['processors']}, {own['threads']}",
-        f"{'linear algebra':<24} {', '.join(own['libraries']) or 'unknown'}",
-        f"{'memory that is free':<24} {readable(own['memory'])}",
-    ]
-    devices = [f"{name}, {readable(free)} free" for name, free in own["cuda"].items()]
-    out.append(f"{'CUDA devices':<24} {'; '.join(devices) or 'none'}")
+    known = found["versions"] | in_words(found["machine"])
+    out = [f"{name:<24} {text}" for name, text in known.items()]
     for check in found["checks"]:
         verdict = "right" if check["right"] else "WRONG"
         low, high = check["found"]

@@ -1,48 +1,25 @@
 """``igsref plan``, ``measure``, ``compare`` and ``certify``: a model and data from files."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from torch import nn
 
 import igsref
-from igsref.cli.datasets import FORMS, load_data
-from igsref.cli.failures import one_sentence
-from igsref.cli.models import load_model
-from igsref.cli.named import FORM, importable
+from igsref.cli.given import (
+    AsJson,
+    DataName,
+    Debug,
+    Device,
+    LikelihoodName,
+    Memory,
+    ModelName,
+    Weights,
+    given,
+)
 from igsref.cli.output import show
-
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help=f"{FORM} of a torch.nn.Module, or of a function that returns one; found from the "
-        "current directory too",
-    ),
-]
-DataName = Annotated[str, typer.Argument(metavar="DATA", help=FORMS)]
-Weights = Annotated[
-    Path | None, typer.Option(help="the model's weights: .safetensors, or a saved state_dict")
-]
-LikelihoodName = Annotated[str, typer.Option(help="categorical, bernoulli or gaussian")]
-Device = Annotated[str | None, typer.Option(help="where to compute, cuda say")]
-Memory = Annotated[int | None, typer.Option(min=1, help="budget in bytes; 2 GiB unless given")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
-Debug = Annotated[bool, typer.Option(help="show where an error was raised")]
-
-
-@contextmanager
-def _given(
-    command: str, model: str, data: str, weights: Path | None, debug: bool
-) -> Iterator[tuple[nn.Module, Any]]:
-    """The model and the data; whatever goes wrong from here on is a sentence."""
-    with one_sentence(command, debug), importable(Path.cwd()):
-        yield load_model(model, weights), load_data(data)
 
 
 def plan(
@@ -59,7 +36,7 @@ def plan(
 
     Example: igsref plan nets:lenet digits.npz --weights lenet.safetensors
     """
-    with _given("plan", model, data, weights, debug) as (module, samples):
+    with given("plan", model, data, weights, debug) as (module, samples):
         found = igsref.plan(module, samples, memory=memory, likelihood=likelihood, device=device)
         show([json.dumps(asdict(found) | {"fits": found.fits}) if as_json else str(found)])
 
@@ -84,7 +61,7 @@ def measure(
 
     Example: igsref measure nets:lenet digits.npz --weights lenet.safetensors --json
     """
-    with _given("measure", model, data, weights, debug) as (module, samples):
+    with given("measure", model, data, weights, debug) as (module, samples):
         found = igsref.igs(
             module,
             samples,
@@ -116,7 +93,7 @@ def compare(
 
     Example: igsref compare nets:lenet digits.npz --measure IGS --measure "Tr(H)"
     """
-    with _given("compare", model, data, weights, debug) as (module, samples):
+    with given("compare", model, data, weights, debug) as (module, samples):
         found = igsref.compare(
             module,
             samples,
@@ -140,7 +117,7 @@ def certify(
 
     Example: igsref certify nets:tiny points.npz --digits 30
     """
-    with _given("certify", model, data, weights, debug) as (module, samples):
+    with given("certify", model, data, weights, debug) as (module, samples):
         found = igsref.certify(module, samples, digits=digits)
         numbers = {
             "lower": found.lower,

@@ -6,7 +6,6 @@ a run goes on only from its own checkpoint. Nothing is unpickled.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from igsref.files import replacing
 from igsref.geometry.krylov import KrylovState, Step
 from igsref.linalg.krylov import KrylovSpace
 from igsref.problem import Problem
@@ -96,16 +96,12 @@ class Checkpoint:
         space = state.space
         tensors = {"basis": space.basis, "images": space.images, "frontier": space.frontier}
         header["tensors"] = _digest(tensors.items())
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        try:
+        with replacing(self.path) as temporary:
             save_file(
                 {name: value.cpu().contiguous() for name, value in tensors.items()},
                 temporary,
                 {_HEADER: json.dumps(header)},
             )
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         now = time.monotonic()
         self._again = now + _SHARE * (now - began)
 

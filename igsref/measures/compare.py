@@ -13,6 +13,7 @@ from igsref.measures.igs import exact_igs
 from igsref.measures.measurement import Measure, Measurement
 from igsref.measures.registry import MEASURES, find_measure, igs_of
 from igsref.measures.result import Result
+from igsref.notebook import html_table
 from igsref.problem import Problem, ProblemOptions, as_problem, refuse_one_shot
 
 _OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
@@ -65,6 +66,11 @@ class Comparison:
 
     def __str__(self) -> str:
         return side_by_side({"value": self})
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        rows = [(name, _cell(measured)) for name, measured in self.measurements.items()]
+        return html_table(rows, below=_left_out({"value": self}))
 
 
 def compare(

@@ -12,6 +12,7 @@ from igsref.arguments import checked_integer
 from igsref.enclosure import Enclosure, Grade
 from igsref.geometry.krylov import Step
 from igsref.measures.minibatch import minibatch_igs
+from igsref.notebook import html_table
 from igsref.problem import Problem
 
 _HEAVIEST = 10
@@ -171,24 +172,30 @@ class Result:
         return hash(self.to_json())
 
     def __str__(self) -> str:
-        lines = [
-            f"IGS                {self.value:.10g}  ({self._error_text()})",
-            f"bracket            [{self.lower:.10g}, {self.upper:.10g}], {self._grade_text()}",
-            f"IGS / N            {self.value / self.num_samples:.6g}",
-            f"ceiling            {self.ceiling:.10g}",
-            f"saturation         {self._saturation_text()}",
-            f"rank of F          {self._rank_text()}",
-            f"full batch G       {self.full_batch.value:.10g}",
-            f"training loss      {self.loss:.6g} nats",
-            f"samples, classes   {self._samples_text()}, {self.num_classes}",
-            f"likelihood, method {self.likelihood}, {self._method_text()}",
-            f"heaviest samples   {self._heaviest_text()}",
+        return "\n".join(f"{name:<18} {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return html_table(self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What a reader is shown: a name and what it is."""
+        rows = [
+            ("IGS", f"{self.value:.10g}  ({self._error_text()})"),
+            ("bracket", f"[{self.lower:.10g}, {self.upper:.10g}], {self._grade_text()}"),
+            ("IGS / N", f"{self.value / self.num_samples:.6g}"),
+            ("ceiling", f"{self.ceiling:.10g}"),
+            ("saturation", self._saturation_text()),
+            ("rank of F", self._rank_text()),
+            ("full batch G", f"{self.full_batch.value:.10g}"),
+            ("training loss", f"{self.loss:.6g} nats"),
+            ("samples, classes", f"{self._samples_text()}, {self.num_classes}"),
+            ("likelihood, method", f"{self.likelihood}, {self._method_text()}"),
+            ("heaviest samples", self._heaviest_text()),
+            ("preconditioner", self.preconditioner),
+            ("reason", self.reason),
         ]
-        if self.preconditioner:
-            lines.append(f"preconditioner     {self.preconditioner}")
-        if self.reason:
-            lines.append(f"reason             {self.reason}")
-        return "\n".join(lines)
+        return [(name, text) for name, text in rows if text]
 
     def _saturation_text(self) -> str:
         if self.saturated:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import igsref
 from igsref.cli import app, doctor
 from igsref.exact.decimals import Decimals
+from igsref.report import environment
 
 
 def run(*arguments):
@@ -29,7 +30,7 @@ def test_all_is_right_here_and_said():
 
 def test_json_has_the_same():
     found = json.loads(run("--json").stdout)
-    assert found["versions"] == doctor.versions()
+    assert found["versions"] == environment.versions()
     assert found["machine"]["threads"] == torch.get_num_threads()
     assert all(check["right"] for check in found["checks"])
     for check in found["checks"]:
@@ -47,8 +48,3 @@ def test_a_number_that_is_wrong_in_the_sixth_digit_exits_with_1(monkeypatch, fac
     result = run()
     assert result.exit_code == 1
     assert result.stdout.count("WRONG: found") == 1
-
-
-def test_a_package_that_is_absent_is_no_error(monkeypatch):
-    monkeypatch.setattr(doctor, "EXTRAS", ("no-such-package",))
-    assert doctor.versions()["no-such-package"] == "absent"

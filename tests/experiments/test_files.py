@@ -16,7 +16,6 @@ from experiments.files import (
     read_cifar100,
     read_folder,
     read_mnist,
-    replacing,
 )
 from tests.experiments.image_files import digits, idx, write_folder, write_mnist, write_records
 
@@ -207,14 +206,3 @@ def test_absent_files_are_named_with_the_folder(tmp_path):
     wanted = rf"^looked for <class>/\*.jpg or \*.png in {where}; there is none$"
     with pytest.raises(DataNotFound, match=wanted):
         read_folder(tmp_path, tmp_path / "cache.safetensors")
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file"
-    with replacing(path) as temporary:
-        temporary.write_text("whole")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("ha")
-        raise KeyboardInterrupt
-    assert path.read_text() == "whole"
-    assert list(path.parent.iterdir()) == [path]

@@ -309,7 +309,7 @@ def test_a_safetensors_file_of_something_else_is_refused(tmp_path, metadata):
     refused(path)
 
 
-@pytest.mark.parametrize("where", ["save_file", "os.replace"])
+@pytest.mark.parametrize("where", ["save_file", "replace"])
 @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
 def test_a_write_that_is_interrupted_leaves_the_old_file_whole(tmp_path, monkeypatch, where, error):
     path = tmp_path / "run"
@@ -321,9 +321,7 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_whole(tmp_path, monkeyp
             module.Path(arguments[1]).write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(
-        module if where == "save_file" else module.os, where.split(".")[-1], interrupted
-    )
+    monkeypatch.setattr(module if where == "save_file" else module.Path, where, interrupted)
     with pytest.raises(type(error)):
         kept(path).save(state(seed=9))
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """Many measures of one network: each as on its own, nothing computed twice, refusals told."""
 
+import html
 import json
 import sys
 
@@ -212,6 +213,18 @@ def test_a_comparison_prints_as_its_table(everything):
     assert lines[0].split() == ["measure", "value"]
     assert lines[1].startswith("IGS ")
     assert any(line.startswith("not defined") and "path norm" in line for line in lines)
+
+
+def test_a_notebook_shows_its_table_and_what_is_not_defined(everything):
+    table = html.unescape(everything._repr_html_())
+    lines = str(everything).splitlines()
+    assert table.count("<tr>") == len(everything.measurements)
+    for name in everything.measurements:
+        (line,) = (each for each in lines if each.startswith(f"{name}  "))
+        assert f"{name}</th><td>{line[len(name) :].strip()}</td>" in table
+    for line in lines:
+        if line.startswith("not defined"):
+            assert f"<p>{line}</p>" in table
 
 
 def test_columns_are_needed():

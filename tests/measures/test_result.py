@@ -1,5 +1,6 @@
 """The result: what it holds, prints and stores."""
 
+import html
 import json
 import math
 
@@ -54,6 +55,14 @@ def test_report_names_what_a_reader_needs(result):
     for word in ("IGS", "IGS / N", "ceiling", "saturation", "rank", "training loss", "heaviest"):
         assert word in text
     assert "not shown" in text
+
+
+def test_a_notebook_shows_the_same_words(result):
+    text, table = str(result), html.unescape(result._repr_html_())
+    for line in text.splitlines():
+        name, said = line[:18].strip(), line[19:]
+        assert f'<tr><th scope="row">{name}</th><td>{said}</td></tr>' in table
+    assert table.count("<tr>") == len(text.splitlines())
 
 
 def test_report_says_that_saturation_is_shown():

@@ -1,0 +1,135 @@
+"""What a report says, measured: plain numbers, and a word on what was left out."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from igsref.curvature.fisher import eigenvalues
+from igsref.geometry.plan import DENSE, STREAMED, plan_of
+from igsref.measures.choose import igs
+from igsref.measures.result import Result
+from igsref.measures.textbook import AUTHORS_RCOND, textbook_igs
+from igsref.memory import readable_time
+from igsref.problem import Problem
+from igsref.report.classes import ClassShare, class_shares
+from igsref.report.layers import LayerBounds, layer_bounds, layers_of
+
+TEXTBOOK_PARAMETERS = 3000
+"""More of them take minutes in ``eigh``."""
+TEXTBOOKS = (
+    (torch.float64, AUTHORS_RCOND),
+    (torch.float64, 1e-12),
+    (torch.float32, AUTHORS_RCOND),
+)
+
+
+@dataclass(frozen=True)
+class Textbook:
+    """IGS through a dense F in one precision, eigenvalues below rcond·λ_max cut, if it has one."""
+
+    dtype: str
+    rcond: float
+    value: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that is measured for a report.
+
+    spectrum: eigenvalues of F, falling, (min(rows, parameters),); None if left out.
+    left_out: section → why it is empty. warned: what the measurement warned of.
+    """
+
+    problem: Problem
+    result: Result
+    spectrum: Float64[Tensor, " k"] | None
+    layers: tuple[LayerBounds, ...]
+    classes: tuple[ClassShare, ...]
+    textbook: tuple[Textbook, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+    warned: tuple[str, ...] = ()
+
+
+def find(problem: Problem, memory: int | None, max_seconds: float) -> Findings:
+    """Measure by the route that fits, and then what is affordable beside it.
+
+    Raises as ``igsref.igs`` does.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = igs(problem, memory=memory, max_seconds=max_seconds)
+    for each in caught:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    left_out: dict[str, str] = {}
+    classes = class_shares(problem, result)
+    if not classes:
+        left_out["classes"] = "Labels of this problem are no classes."
+    return Findings(
+        problem,
+        result,
+        _spectrum(problem, result, memory, left_out),
+        _layers(problem, result, memory, max_seconds, left_out),
+        classes,
+        _textbook(problem, left_out),
+        left_out,
+        tuple(str(each.message) for each in caught),
+    )
+
+
+def _spectrum(
+    problem: Problem, result: Result, memory: int | None, left_out: dict[str, str]
+) -> Float64[Tensor, " k"] | None:
+    try:
+        if result.method in (DENSE, STREAMED):
+            return eigenvalues(problem, memory=memory).cpu()
+        why = f"the {result.method} route does not form the factor"
+    except MemoryError as error:
+        why = str(error)
+    left_out["spectrum"] = f"Not computed: {why}. igsref.top_eigenpairs gives leading eigenvalues."
+    return None
+
+
+def _layers(
+    problem: Problem,
+    result: Result,
+    memory: int | None,
+    max_seconds: float,
+    left_out: dict[str, str],
+) -> tuple[LayerBounds, ...]:
+    count, planned = len(layers_of(problem)), plan_of(problem, memory)
+    seconds = 2 * count * planned.seconds
+    if result.method not in (DENSE, STREAMED):
+        left_out["layers"] = f"Not computed: the {result.method} route does not form the factor."
+    elif seconds > max_seconds:
+        left_out["layers"] = (
+            f"Not computed: {2 * count} measurements for {count} layers would take about "
+            f"{readable_time(seconds)} of {readable_time(max_seconds)}."
+        )
+    elif count == 1:
+        left_out["layers"] = "All parameters belong to one layer."
+    else:
+        return layer_bounds(problem, memory)
+    return ()
+
+
+def _textbook(problem: Problem, left_out: dict[str, str]) -> tuple[Textbook, ...]:
+    if problem.num_parameters > TEXTBOOK_PARAMETERS:
+        left_out["textbook"] = (
+            f"Not computed: F would have {problem.num_parameters}² entries to diagonalise, and "
+            f"this section ends at {TEXTBOOK_PARAMETERS} parameters."
+        )
+        return ()
+    return tuple(
+        Textbook(str(dtype).removeprefix("torch."), rcond, _value(problem, dtype, rcond))
+        for dtype, rcond in TEXTBOOKS
+    )
+
+
+def _value(problem: Problem, dtype: torch.dtype, rcond: float) -> float | None:
+    try:
+        return textbook_igs(problem, dtype=dtype, rcond=rcond)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None

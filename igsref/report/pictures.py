@@ -1,0 +1,156 @@
+"""The figures of a report, as SVG inside the page.
+
+All are narrow, so that their text is still read on a telephone.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from igsref.measures.result import Result
+from igsref.report.classes import ClassShare
+from igsref.report.findings import Findings
+from igsref.report.layers import LayerBounds
+
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#8c8c8c"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "igsref",
+    "legend.frameon": False,
+}
+WIDTH = 4.4
+_LEAST = 1e-36
+"""Of the largest eigenvalue: far below all rounding of a factor in float64."""
+MOST = 20
+"""Classes or layers in one figure."""
+
+
+def drawn(findings: Findings) -> dict[str, str]:
+    """Section → its picture, as a ``data:`` address; the same bytes for the same findings."""
+    result = findings.result
+    with matplotlib.rc_context(STYLE):
+        figures = {"bracket": draw_bracket(result), "samples": draw_samples(result)}
+        if findings.spectrum is not None:
+            figures["spectrum"] = draw_spectrum(findings.spectrum, result)
+        if findings.classes:
+            figures["classes"] = draw_classes(findings.classes)
+        if findings.layers:
+            figures["layers"] = draw_layers(findings.layers, result)
+        return {name: _address(figure) for name, figure in figures.items()}
+
+
+def _address(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def draw_bracket(result: Result) -> Figure:
+    """From 0 to the ceiling: the value, and the bracket that the exact number lies in."""
+    figure, axes = _axes(1.3)
+    end = result.ceiling or 1.0
+    axes.barh(0, result.value, height=0.5, color=BLUE, alpha=0.35)
+    axes.plot([result.lower, result.upper], [0, 0], color=BLUE, linewidth=3, solid_capstyle="butt")
+    for edge in (result.lower, result.upper):
+        axes.plot([edge, edge], [-0.17, 0.17], color=BLUE, linewidth=1.5)
+    axes.plot(result.value, 0, "o", color=BLUE, markersize=5)
+    axes.axvline(result.ceiling, color=VERMILLION, linestyle="--", linewidth=1.2)
+    axes.text(result.ceiling, 0.5, "ceiling", color=VERMILLION, ha="right", va="bottom")
+    axes.set(xlim=(0, 1.02 * end), ylim=(-0.5, 0.5), yticks=[], xlabel="IGS")
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def draw_spectrum(eigenvalues: Tensor, result: Result) -> Figure:
+    """Eigenvalues of F by index, with the rank that was found; not those next to 0."""
+    figure, axes = _axes(2.9)
+    shown = eigenvalues[eigenvalues > _LEAST * eigenvalues[0]].numpy()
+    index = np.arange(1, len(shown) + 1)
+    beyond = index > result.rank
+    axes.plot(index[~beyond], shown[~beyond], ".", color=BLUE, markersize=4, label="counted")
+    if beyond.any():
+        axes.plot(index[beyond], shown[beyond], ".", color=GREY, markersize=3, label="rounding")
+        axes.axvline(result.rank + 0.5, color=GREY, linestyle=":", linewidth=1)
+        axes.legend(loc="lower left", markerscale=2)
+    axes.set(xscale="log", yscale="log", xlabel="index", ylabel="eigenvalue of F")
+    return figure
+
+
+def draw_samples(result: Result) -> Figure:
+    """g_i F⁺ g_iᵀ of all samples, falling, and the most that each could have."""
+    figure, axes = _axes(2.9)
+    order = result.per_sample.argsort(descending=True)
+    index = np.arange(1, len(order) + 1)
+    least = max(float(result.sample_ceiling.max()), 1e-300) * 1e-12
+    ceiling, score = result.sample_ceiling[order].numpy(), result.per_sample[order].numpy()
+    axes.plot(index, np.maximum(ceiling, least), "x", color=VERMILLION, markersize=4)
+    axes.plot(index, np.maximum(score, least), ".", color=BLUE, markersize=4)
+    axes.plot([], [], "x", color=VERMILLION, label="ceiling of the sample")
+    axes.plot([], [], ".", color=BLUE, label="lower end" if result.history else "score")
+    axes.set(xscale="log", yscale="log", xlabel="sample, heaviest first")
+    axes.set_ylabel(r"$g_i\,F^+ g_i^\top$")
+    axes.legend(loc="lower left")
+    return figure
+
+
+def draw_classes(shares: Sequence[ClassShare]) -> Figure:
+    """Share of each class in the IGS, the samples and the ceiling; the largest, if many."""
+    chosen = sorted(sorted(shares, key=lambda each: -each.share)[:MOST], key=lambda e: e.label)
+    total = sum(each.count for each in shares)
+    figure, axes = _axes(0.9 + 0.24 * len(chosen))
+    places = np.arange(len(chosen))
+    axes.barh(places, [100 * each.share for each in chosen], 0.55, color=BLUE, label="IGS")
+    ceilings = [100 * each.ceiling_share for each in chosen]
+    axes.plot(ceilings, places, "|", color=VERMILLION, markersize=11, mew=2, label="ceiling")
+    counts = [100 * each.count / total for each in chosen]
+    axes.plot(counts, places, "o", color="black", markersize=4, fillstyle="none", label="samples")
+    axes.set(yticks=places, yticklabels=[each.label for each in chosen], xlim=(0, None))
+    axes.set(xlabel="share, %", ylabel="class")
+    axes.invert_yaxis()
+    _legend_above(axes)
+    return figure
+
+
+def draw_layers(bounds: Sequence[LayerBounds], result: Result) -> Figure:
+    """What is certain of the IGS with a layer alone and without it, as shares of the value."""
+    chosen = bounds if len(bounds) <= MOST else sorted(bounds, key=lambda e: e.without or 0)[:MOST]
+    figure, axes = _axes(0.9 + 0.36 * len(chosen))
+    places, value = np.arange(len(chosen)), result.value or 1.0
+    alone = [100 * each.alone / value for each in chosen]
+    without = [100 * (each.without or 0.0) / value for each in chosen]
+    axes.barh(places - 0.19, alone, 0.36, color=BLUE, label="with it alone")
+    axes.barh(places + 0.19, without, 0.36, color=VERMILLION, alpha=0.75, label="without it")
+    axes.axvline(100, color="black", linewidth=0.8, linestyle=":")
+    axes.set(yticks=places, yticklabels=[_short(each.name) for each in chosen], xlim=(0, 104))
+    axes.set(xlabel="at least so much of the IGS, %")
+    axes.invert_yaxis()
+    _legend_above(axes)
+    return figure
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+
+
+def _short(name: str) -> str:
+    """The end of a long name.
+
+    >>> _short("encoder.layers.0.self_attention.projection")
+    '…self_attention.projection'
+    """
+    return name if len(name) <= 26 else f"…{name[-25:].lstrip('.')}"

@@ -1,0 +1,54 @@
+"""Inputs that are images, as small PNG files inside the page."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib.image
+import torch
+from torch import Tensor
+
+from igsref.problem import Problem
+
+COLOURED = 3
+
+
+def thumbnails(
+    problem: Problem, chosen: Sequence[int], shape: tuple[int, ...] | None = None
+) -> list[str]:
+    """A ``data:`` address for each chosen labelled sample; an empty list if inputs are no images.
+
+    shape: (height, width) or (channels, height, width) of an input that is stored otherwise.
+    Images have one channel or three; the darkest and the brightest value of those chosen become
+    black and white. Raises ValueError for a shape that an input does not have.
+    """
+    inputs = list(problem.samples.named_inputs().values())
+    if len(inputs) != 1 or not chosen:
+        return []
+    pixels = inputs[0][problem.members[list(chosen)]].detach().cpu()
+    if shape is not None:
+        pixels = _shaped(pixels, shape)
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, COLOURED):
+        return []
+    low, high = pixels.min(), pixels.max()
+    scaled = ((pixels - low) / (high - low).clamp(min=1e-12)).permute(0, 2, 3, 1)
+    return [_address(each) for each in scaled]
+
+
+def _shaped(pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
+    full = (1, *shape) if len(shape) == 2 else shape
+    size = pixels[0].numel()
+    if len(full) != 3 or full[0] not in (1, COLOURED) or torch.Size(full).numel() != size:
+        raise ValueError(
+            "image_shape must be (height, width) or (channels, height, width), with 1 or 3 "
+            f"channels and {size} pixels in all; got {shape}"
+        )
+    return pixels.reshape(len(pixels), *full)
+
+
+def _address(image: Tensor) -> str:
+    """image: (height, width, channels) in [0, 1]."""
+    buffer = io.BytesIO()
+    array = image.double().expand(-1, -1, COLOURED).contiguous().numpy()
+    matplotlib.image.imsave(buffer, array, format="png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

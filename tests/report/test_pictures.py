@@ -1,0 +1,78 @@
+"""Figures show the numbers of the findings, and the same findings give the same bytes."""
+
+import base64
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import igsref
+from igsref.report import pictures
+from igsref.report.findings import find
+from igsref.report.layers import LayerBounds
+from tests.report.networks import images, perceptron
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return find(igsref.as_problem(*images()), None, 600.0)
+
+
+def lines(figure):
+    return figure.axes[0].get_lines()
+
+
+def test_every_section_has_a_picture_that_is_svg_and_the_same_each_time(findings):
+    drawn = pictures.drawn(findings)
+    assert set(drawn) == {"bracket", "samples", "spectrum", "classes", "layers"}
+    assert drawn == pictures.drawn(findings)
+    for address in drawn.values():
+        kind, _, content = address.partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert ElementTree.fromstring(base64.b64decode(content)).tag.endswith("svg")
+
+
+def test_what_was_left_out_has_no_picture():
+    found = find(igsref.as_problem(*perceptron()), None, 600.0)
+    bare = replace(found, spectrum=None, layers=(), classes=())
+    assert set(pictures.drawn(bare)) == {"bracket", "samples"}
+
+
+def test_the_bracket_goes_from_lower_to_upper_and_the_axis_to_the_ceiling(findings):
+    result = findings.result
+    figure = pictures.draw_bracket(result)
+    assert list(lines(figure)[0].get_xdata()) == [result.lower, result.upper]
+    assert figure.axes[0].patches[0].get_width() == result.value
+    assert figure.axes[0].get_xlim() == (0, pytest.approx(1.02 * result.ceiling))
+
+
+def test_the_spectrum_parts_at_the_rank(findings):
+    result = replace(findings.result, rank=5)
+    counted, rounding, edge = lines(pictures.draw_spectrum(findings.spectrum, result))
+    shown = findings.spectrum[findings.spectrum > 1e-36 * findings.spectrum[0]].numpy()
+    assert np.array_equal(counted.get_ydata(), shown[:5])
+    assert np.array_equal(rounding.get_ydata(), shown[5:])
+    assert list(edge.get_xdata()) == [5.5, 5.5]
+
+
+def test_scores_fall_beside_their_own_ceilings(findings):
+    result = findings.result
+    ceiling, score = lines(pictures.draw_samples(result))[:2]
+    assert (np.diff(score.get_ydata()) <= 0).all()
+    pairs = set(zip(ceiling.get_ydata(), score.get_ydata(), strict=True))
+    expected = zip(result.sample_ceiling.tolist(), result.per_sample.tolist(), strict=True)
+    assert pairs == set(expected)
+
+
+def test_classes_have_their_shares_in_percent(findings):
+    axes = pictures.draw_classes(findings.classes).axes[0]
+    widths = [patch.get_width() for patch in axes.patches]
+    assert widths == [100 * each.share for each in findings.classes]
+
+
+def test_of_many_layers_those_that_are_missed_most_are_shown(findings):
+    many = [LayerBounds(f"layer {k}", 1, 0.1, float(k)) for k in reversed(range(30))]
+    axes = pictures.draw_layers(many, findings.result).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [f"layer {k}" for k in range(pictures.MOST)]
