@@ -13,7 +13,7 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs clean
+.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs docs dist clean
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,7 +71,24 @@ fuzz: setup ## Hand 2,000 malformed and odd inputs to the library and its comman
 proofs: setup ## Check every claim of the mathematics, and write docs/claims.md
 	$(PY) verification/proofs.py --write docs/claims.md
 
+# GALLERY=0 builds the pages without running the gallery's scripts: a minute instead of many.
+docs: setup ## Build the documentation into build/docs, with every picture
+	OMP_NUM_THREADS=1 $(PY) -m sphinx --fail-on-warning --keep-going -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+# The environment is bare: what the tests need must not hide what the library lacks. It is made
+# outside the checkout's own modules, which python would import instead.
+dist: setup ## Build wheel and sdist into dist, and try the wheel in a bare environment
+	rm -rf dist build/bare
+	$(PY) -m build --outdir dist
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint constraints.txt dist/*.whl
+	cd build && bare/bin/python ../verification/smoke.py
+	@ls -l dist
+
 clean: ## Remove .venv, results, caches and build products
+	rm -rf docs/api docs/pictures docs/worked docs/sg_execution_times.rst
 	rm -rf $(VENV) out build dist .coverage .coverage.* htmlcov *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find igsref tests toy verification benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

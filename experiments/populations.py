@@ -8,6 +8,7 @@ import itertools
 import time
 import warnings
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 import igsref
 from experiments.data import Images, generator
-from experiments.recipes import Recipe, fitted, shortfall
+from experiments.recipes import Fitted, Recipe, fitted, shortfall
 from experiments.training import score
 
 SIDES = {"mnist": 10, "cifar10": 6, "synthetic": 4}
@@ -99,7 +100,10 @@ def smaller(data: Images, side: int) -> Images:
 
 
 def subject(recipe: Recipe, data: Images, test: Images) -> Subject:
-    """Train a network in float64, and measure it by every measure of the library."""
+    """Train a network in float64, and measure it by every measure of the library.
+
+    One that misses its training loss is compared with no other, and so not measured.
+    """
     began = time.monotonic()
 
     def build(name: str, num_classes: int, in_channels: int) -> nn.Module:
@@ -107,11 +111,8 @@ def subject(recipe: Recipe, data: Images, test: Images) -> Subject:
 
     trained = fitted(recipe, data, build)
     training, held_out = score(trained.model, trained.data), score(trained.model, test)
-    with warnings.catch_warnings():
-        # What they say, the bracket and the reasons say too.
-        warnings.simplefilter("ignore")
-        compared = igsref.compare(trained.model, trained.data.data)
-    assert compared.result is not None
+    reached = recipe.target == 0 or shortfall(recipe, trained.loss, trained.epochs) is None
+    measures, bracket, refused = _measured(trained) if reached else ({}, (nan, nan), {})
     return Subject(
         name=_name(recipe),
         parameters=sum(p.numel() for p in trained.model.parameters()),
@@ -119,12 +120,25 @@ def subject(recipe: Recipe, data: Images, test: Images) -> Subject:
         training_loss=training.loss,
         gap=held_out.loss - training.loss,
         error_gap=training.accuracy - held_out.accuracy,
-        measures={name: found.value for name, found in compared.measurements.items()},
-        bracket=(compared.result.lower, compared.result.upper),
-        refused=compared.refused,
-        reached=recipe.target == 0 or shortfall(recipe, trained.loss, trained.epochs) is None,
+        measures=measures,
+        bracket=bracket,
+        refused=refused,
+        reached=reached,
         seconds=time.monotonic() - began,
     )
+
+
+def _measured(
+    trained: Fitted,
+) -> tuple[dict[str, float], tuple[float, float], dict[str, str]]:
+    """Every measure, the bracket of the IGS, and why others have no value."""
+    with warnings.catch_warnings():
+        # What they say, the bracket and the reasons say too.
+        warnings.simplefilter("ignore")
+        compared = igsref.compare(trained.model, trained.data.data)
+    assert compared.result is not None
+    measures = {name: found.value for name, found in compared.measurements.items()}
+    return measures, (compared.result.lower, compared.result.upper), compared.refused
 
 
 def subject_of(stored: dict[str, Any]) -> Subject:

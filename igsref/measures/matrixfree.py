@@ -85,10 +85,10 @@ def matrixfree_igs(
         as ``igsref.training.EKFAC.approximation()`` returns one. No bound depends on it.
         Which one, and where the sketch's triangle is cut, is said in the result's
         ``preconditioner``.
-    max_iterations, max_seconds (from the call on, of all parts of a run that goes on), memory
-        (bytes that the run's vectors may take, what is free unless given): stop there, with what
-        is reached. Another step is made where it and the last products in float64 should end in
-        time. What comes before the first step, preconditioner and weights, is not cut short.
+    max_iterations, max_seconds, memory: seconds from the call on, of all parts of a run that goes
+        on; bytes that the run's vectors may take, what is free unless given. It stops there, with
+        what is reached. Another step is made where it and the last products in float64 should end
+        in time. What comes before the first step, preconditioner and weights, is not cut short.
     checkpoint: a file that the run is written to as it goes. If it is there, the run goes on from
         it, and ends with the same numbers as one that was never interrupted.
     group: processes that share the samples among them (``torch.distributed``, ``torchrun``); each

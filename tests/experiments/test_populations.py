@@ -1,6 +1,7 @@
 """Kinds of networks, and all that is measured of one."""
 
 from dataclasses import replace
+from math import isnan
 
 import pytest
 import torch
@@ -77,3 +78,5 @@ def test_a_subject_has_its_gap_and_all_measures():
     assert set(igsref.MEASURES) <= set(found.measures) | set(found.refused)
     missed = subject(replace(recipe, target=1e-6), data, test)
     assert not missed.reached
+    assert (missed.measures, missed.refused) == ({}, {})
+    assert all(map(isnan, missed.bracket))

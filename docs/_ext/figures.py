@@ -1,0 +1,22 @@
+"""Pictures for the gallery: the PNG files that a script writes below out/gallery."""
+
+from pathlib import Path
+from typing import Any
+
+from sphinx_gallery.scrapers import figure_rst
+
+FOLDER = Path(__file__).resolve().parents[2] / "out" / "gallery"
+
+
+def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Show what a block has written, below it, and take it away, so that it is shown once.
+
+    The scripts of toy/ save their figures and never draw on pyplot's, for which sphinx-gallery
+    looks.
+    """
+    found = []
+    for written in sorted(FOLDER.rglob("*.png")):
+        path = next(block_vars["image_path_iterator"])
+        written.rename(path)
+        found.append(path)
+    return figure_rst(found, gallery_conf["src_dir"])
