@@ -13,7 +13,7 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs docs dist clean
+.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs docs dist compat clean
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,16 +76,35 @@ docs: setup ## Build the documentation into build/docs, with every picture
 	OMP_NUM_THREADS=1 $(PY) -m sphinx --fail-on-warning --keep-going -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
-# The environment is bare: what the tests need must not hide what the library lacks. It is made
+# Types are checked as a type checker of a user sees them, from outside of the checkout. The
+# environment is bare: what the tests need must not hide what the library lacks. It is made
 # outside the checkout's own modules, which python would import instead.
-dist: setup ## Build wheel and sdist into dist, and try the wheel in a bare environment
+dist: setup ## Build wheel and sdist into dist, try the wheel in a bare environment, check types
 	rm -rf dist build/bare
 	$(PY) -m build --outdir dist
 	$(PYTHON) -m venv build/bare
 	build/bare/bin/python -m pip --disable-pip-version-check --quiet install \
 		--constraint constraints.txt dist/*.whl
 	cd build && bare/bin/python ../verification/smoke.py
+	cd build && PATH=$(abspath $(VENV)/bin):$$PATH pyright --verifytypes igsref --ignoreexternal
 	@ls -l dist
+
+# The oldest torch that pyproject.toml allows, and the one of constraints.txt, which is the newest
+# that was tried. Gigabytes for each of them and each Python; what is there already is used again.
+TORCHES := 2.11.0 $(patsubst torch==%,%,$(shell grep '^torch==' constraints.txt))
+PYTHONS := $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))
+
+compat: setup ## Try networks of many kinds with the oldest and the newest torch and each Python
+	@mkdir -p build/compat && grep -v '^torch==' constraints.txt > build/compat/constraints.txt
+	@set -e; for python in $(PYTHONS); do for torch in $(TORCHES); do \
+		own=build/compat/$$(basename $$python)-torch-$$torch; \
+		echo "== $$own"; \
+		test -x $$own/bin/python || $$python -m venv $$own; \
+		$$own/bin/python -m pip --disable-pip-version-check --quiet install \
+			--constraint build/compat/constraints.txt torch==$$torch '.[toy,huggingface]'; \
+		OMP_NUM_THREADS=1 $$own/bin/python verification/smoke.py; \
+		OMP_NUM_THREADS=1 $$own/bin/python verification/compat.py; \
+	done; done
 
 clean: ## Remove .venv, results, caches and build products
 	rm -rf docs/api docs/pictures docs/worked docs/sg_execution_times.rst

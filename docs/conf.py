@@ -3,6 +3,7 @@
 GALLERY=0 leaves the scripts of the gallery and the notebooks unexecuted.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -22,6 +23,9 @@ version = release = igsref.__version__
 # The scripts of the gallery write here, and start from nothing.
 shutil.rmtree(figures.FOLDER, ignore_errors=True)
 figures.FOLDER.mkdir(parents=True)
+
+# What fonts a figure's PDF holds is no news.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 extensions = [
     "myst_parser",
@@ -46,6 +50,9 @@ python_use_unqualified_type_names = True
 html_theme = "furo"
 html_title = f"igsref {release}"
 html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 # A page with its pictures and its notebook for every script; Markdown pages are not of its kind.
 sphinx_gallery_conf = {

@@ -46,7 +46,7 @@ class LogitFunction:
     ``evaluate`` calls, for hooks; None for a pair (function, params).
     """
 
-    evaluate: Callable[[Mapping[str, Tensor], tuple, dict], Tensor]
+    evaluate: Callable[[Mapping[str, Tensor], tuple[Any, ...], dict[str, Any]], Tensor]
     parameters: dict[str, Tensor]
     constants: dict[str, Tensor]
     source: Callable[[torch.dtype], "LogitFunction"]
@@ -54,7 +54,9 @@ class LogitFunction:
     layers: tuple[Layer, ...] | None = None
     module: nn.Module | None = None
 
-    def call(self, theta: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+    def call(
+        self, theta: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         """Logits at θ, shape (batch, classes)."""
         return self.evaluate({**self.constants, **theta}, args, kwargs)
 
@@ -155,7 +157,9 @@ def logit_function(
         constants = {k: v for k, v in converted.items() if k not in chosen}
         theta = {name: converted[name] for name in chosen}
 
-        def evaluate(values: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+        def evaluate(
+            values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Tensor:
             return _pick(call(values, *args, **kwargs), logits)
 
         total = sum(values[name].numel() for name in trainable)

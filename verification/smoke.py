@@ -10,9 +10,11 @@ importing it loads what only its extras need.
 
 import sys
 import time
+import warnings
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 EXTRAS = ("matplotlib", "jinja2", "typer", "hypothesis", "transformers")
@@ -45,16 +47,24 @@ def faults(checkout: Path = CHECKOUT) -> list[str]:
     loaded = [name for name in EXTRAS if name in sys.modules]
     if loaded:
         found.append(f"importing igsref loads {', '.join(loaded)}")
-    vectors = [v for v in load() if sum(p.numel() for p in v.model.parameters()) <= LARGEST]
+    # Where the rank is undecided, the proven interval is as wide as the bracket that is found.
+    vectors = [v for v in load() if v.expected.rank is not None and _size(v.model) <= LARGEST]
     if not vectors:
         found.append("it has no reference networks")
     for vector in vectors:
         data = vector.inputs, vector.labels
-        result = igsref.exact_igs(vector.model, data, likelihood=vector.likelihood)
+        with warnings.catch_warnings():
+            # Some are hard on purpose; their brackets must hold all the more.
+            warnings.simplefilter("ignore", igsref.AccuracyWarning)
+            result = igsref.exact_igs(vector.model, data, likelihood=vector.likelihood)
         low, high = Fraction(vector.expected.igs.lower), Fraction(vector.expected.igs.upper)
         if not (Fraction(result.lower) <= low and high <= Fraction(result.upper)):
             found.append(f"{vector.name}: [{result.lower}, {result.upper}] misses its proven value")
     return found
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import typer
 from igsref import __version__
 from igsref.cli import check, doctor, measure, report, vectors
 
-app = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
+app: typer.Typer = typer.Typer(name="igsref", no_args_is_help=True, add_completion=False)
 
 
 def _print_version(asked: bool) -> bool:
@@ -28,7 +28,7 @@ def main(
 
 
 app.add_typer(vectors.app, name="vectors")
-for command in (
+for _command in (
     measure.plan,
     measure.measure,
     measure.compare,
@@ -37,4 +37,4 @@ for command in (
     check.check,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command()(_command)

@@ -11,7 +11,9 @@ from igsref.exact.decimals import Decimals
 from igsref.vectors import Vector, VectorError, load
 from igsref.vectors import write as write_vectors
 
-app = typer.Typer(help="Reference vectors: networks with proven values.", no_args_is_help=True)
+app: typer.Typer = typer.Typer(
+    help="Reference vectors: networks with proven values.", no_args_is_help=True
+)
 
 
 @app.command()

@@ -303,7 +303,9 @@ def _on_graph(logits: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
     return logits + 0.0 * next(iter(leaves.values())).flatten()[0]
 
 
-def _forward(logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict]) -> Tensor:
+def _forward(
+    logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict[str, Tensor]]
+) -> Tensor:
     stacked = {name: torch.stack([tangent[name] for tangent in tangents]) for name in theta}
 
     def moved(tangent: dict[str, Tensor]) -> Tensor:
@@ -312,13 +314,15 @@ def _forward(logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dic
     return torch.func.vmap(moved)(stacked).detach()
 
 
-def _forward_loop(logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict]) -> Tensor:
+def _forward_loop(
+    logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict[str, Tensor]]
+) -> Tensor:
     found = [torch.func.jvp(logits, (dict(theta),), (tangent,))[1] for tangent in tangents]
     return torch.stack(found).detach()
 
 
 def _twice_backward(
-    logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict]
+    logits: Logits, theta: Mapping[str, Tensor], tangents: Sequence[dict[str, Tensor]]
 ) -> Tensor:
     """J x as the derivative of u ↦ Jᵀu, which is linear, in the direction of x."""
     leaves = {name: value.detach().requires_grad_(True) for name, value in theta.items()}
@@ -341,7 +345,7 @@ def _twice_backward(
     return torch.stack(out)
 
 
-_PUSH: dict[Way, Callable[[Logits, Mapping[str, Tensor], Sequence[dict]], Tensor]] = {
+_PUSH: dict[Way, Callable[[Logits, Mapping[str, Tensor], Sequence[dict[str, Tensor]]], Tensor]] = {
     "forward": _forward,
     "forward, one by one": _forward_loop,
     "twice backward": _twice_backward,

@@ -11,6 +11,7 @@ docs/compressed.md.
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -135,7 +136,9 @@ def chosen_entries(problem: Problem, columns: Int64[Tensor, " columns"]) -> Prob
     places = dict(_by_tensor(function.parameters, columns))
     theta = {_key(name): function.parameters[name].flatten()[own] for name, own in places.items()}
 
-    def evaluate(values: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+    def evaluate(
+        values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         whole = dict(values)
         for name, own in places.items():
             tensor = values[name]

@@ -169,6 +169,15 @@ class Decomposition:
     unit vector so far, a lower bound on ‖A‖.
     """
 
+    rows: Tensor
+    generator: torch.Generator
+    length: int
+    products: int
+    norm: float
+    next: Tensor
+    projected: Tensor
+    coupling: Tensor
+
     def __init__(
         self, size: int, capacity: int, generator: torch.Generator, device: torch.device | str
     ) -> None:

@@ -101,6 +101,20 @@ class EKFAC:
     MemoryError, with the sizes, where the device has no room for the factors.
     """
 
+    model: nn.Module
+    likelihood: Likelihood
+    labels: LabelRule
+    damping: float
+    absolute: float
+    statistics_every: int
+    basis_every: int
+    decay: float
+    allow_diagonal: bool
+    generator: torch.Generator
+    group: dist.ProcessGroup | None
+    updates: int
+    settings: dict[str, Any]
+
     def __init__(
         self,
         model: nn.Module,

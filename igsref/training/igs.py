@@ -67,6 +67,10 @@ class IGS(TwoPass):
     Raises TypeError or ValueError that names the argument.
     """
 
+    rho: float
+    normalised: bool
+    preconditioner: Preconditioner
+
     def __init__(
         self,
         model: nn.Module,
@@ -109,7 +113,7 @@ class IGS(TwoPass):
             return
         read: list[Samples] = []
 
-        def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if module is self.model:  # not a copy of it, to which hooks go along
                 read.append(samples_of(args, kwargs))
 

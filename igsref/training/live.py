@@ -63,7 +63,9 @@ def has_batch_statistics(model: nn.Module) -> bool:
 def live_function(model: nn.Module) -> LogitFunction:
     """θ ↦ logits by the model itself, with copies of its buffers, which a call may change."""
 
-    def evaluate(values: Mapping[str, Tensor], args: tuple, kwargs: dict) -> Tensor:
+    def evaluate(
+        values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         return torch.func.functional_call(model, dict(values), args, kwargs)
 
     def build(dtype: torch.dtype | None) -> LogitFunction:

@@ -258,8 +258,8 @@ def _by_rows(
 
     def of_row(
         theta: dict[str, Tensor],
-        args: tuple,
-        kwargs: dict,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
         contrast: Tensor,
         row: Tensor,
         d: Tensor,
@@ -272,7 +272,9 @@ def _by_rows(
         cotangent = row @ likelihood.root(pair[0])[0] @ contrast
         return flatten(pair[1](cotangent[None])[0]) @ d
 
-    def of_sample(args: tuple, kwargs: dict, contrast: Tensor, d: Tensor) -> dict[str, Tensor]:
+    def of_sample(
+        args: tuple[Any, ...], kwargs: dict[str, Any], contrast: Tensor, d: Tensor
+    ) -> dict[str, Tensor]:
         slopes = torch.func.vmap(torch.func.grad(of_row), in_dims=(None, None, None, None, 0, 0))
         rows = slopes(theta, args, kwargs, contrast, unit, d)
         return {name: value.sum(dim=0) for name, value in rows.items()}

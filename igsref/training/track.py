@@ -61,6 +61,16 @@ class Tracker:
     columns.
     """
 
+    model: nn.Module
+    data: Any
+    path: Path
+    every: int
+    max_seconds: float
+    writer: ScalarWriter | None
+    options: ProblemOptions
+    calls: int
+    last: Result | None
+
     def __init__(
         self,
         model: nn.Module,
@@ -81,7 +91,7 @@ class Tracker:
         with preserved_random_state():
             as_problem(self._frozen(), data, **options)  # what is wrong with them is said now
         self.calls = 0
-        self.last: Result | None = None
+        self.last = None
         self._warned = False
         _begin(self.path)
 

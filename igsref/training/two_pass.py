@@ -51,6 +51,10 @@ class TwoPass:
     both passes reduce their gradients, so that all processes move by the same δ.
     """
 
+    model: nn.Module
+    base: torch.optim.Optimizer
+    settings: dict[str, Any]
+
     def __init__(
         self,
         model: nn.Module,

@@ -79,7 +79,7 @@ class Reparametrized(nn.Module):
 
     def __init__(
         self,
-        evaluate: Callable[[Mapping[str, Tensor], tuple, dict], Tensor],
+        evaluate: Callable[[Mapping[str, Tensor], tuple[Any, ...], dict[str, Any]], Tensor],
         eta: Mapping[str, Tensor],
         constants: Mapping[str, Tensor],
         bijection: Bijection,

@@ -117,7 +117,7 @@ def _recorded(
     uses: dict[KroneckerLayer, list[Use]] = {layer: [] for layer in layers}
     unreadable: set[KroneckerLayer] = set()
 
-    def record(layer: KroneckerLayer, args: tuple, y: Any) -> Any:
+    def record(layer: KroneckerLayer, args: tuple[Any, ...], y: Any) -> Any:
         x = args[0] if len(args) == 1 else None
         if not layer.readable(x, y, samples):
             unreadable.add(layer)

@@ -114,7 +114,7 @@ class Ledger:
             for hold in (hold for use in uses for hold in use) if reason else ():
                 self.stop(Stop.ALL, hold.signal, reason or "")
 
-    def _shape(self, use: tuple[Hold, ...]) -> list[tuple]:
+    def _shape(self, use: tuple[Hold, ...]) -> list[tuple[object, ...]]:
         return [(h.role, h.axis, h.outer, h.inner, self.sizes[h.signal]) for h in use]
 
     def groups(self, partition: Partition, *stopped: Stop) -> tuple[ChannelGroup, ...]:
