@@ -71,15 +71,24 @@ fuzz: setup ## Hand 2,000 malformed and odd inputs to the library and its comman
 proofs: setup ## Check every claim of the mathematics, and write docs/claims.md
 	$(PY) verification/proofs.py --write docs/claims.md
 
+# What the documentation and the package are built with takes no part in the tests.
+$(VENV)/.docs-done: $(STAMP)
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.dist-done: $(STAMP)
+	$(PIP) --editable '.[dist]'
+	@touch $@
+
 # GALLERY=0 builds the pages without running the gallery's scripts: a minute instead of many.
-docs: setup ## Build the documentation into build/docs, with every picture
+docs: setup $(VENV)/.docs-done ## Build the documentation into build/docs, with every picture
 	OMP_NUM_THREADS=1 $(PY) -m sphinx --fail-on-warning --keep-going -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
 # Types are checked as a type checker of a user sees them, from outside of the checkout. The
 # environment is bare: what the tests need must not hide what the library lacks. It is made
 # outside the checkout's own modules, which python would import instead.
-dist: setup ## Build wheel and sdist into dist, try the wheel in a bare environment, check types
+dist: setup $(VENV)/.dist-done ## Build wheel and sdist into dist, try the wheel in a bare environment, check types
 	rm -rf dist build/bare
 	$(PY) -m build --outdir dist
 	$(PYTHON) -m venv build/bare
