@@ -19,4 +19,5 @@ def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
         path = next(block_vars["image_path_iterator"])
         written.rename(path)
         found.append(path)
-    return figure_rst(found, gallery_conf["src_dir"])
+    # One below the other, each as wide as the page.
+    return "\n".join(figure_rst([path], gallery_conf["src_dir"]) for path in found)

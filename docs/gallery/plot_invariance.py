@@ -8,4 +8,4 @@ the `page on comparing <../comparing.html>`_ shows the same for more of them.
 
 from verification.invariance_matrix import main
 
-main(["--count", "4", "--workers", "1", "--output", "../../out/gallery/invariance"])
+main(["--count", "2", "--workers", "1", "--output", "../../out/gallery/invariance"])

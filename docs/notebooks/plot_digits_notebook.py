@@ -54,7 +54,7 @@ print(few.saturated, few.value, float(losses.expm1().sum()))
 # %%
 # A pool of further inputs for F, which takes no labels, brings the landscape back.
 
-pooled = igsref.exact_igs(model, (x[:8], y[:8]), fisher_data=x)
+pooled = igsref.exact_igs(model, (x[:8], y[:8]), fisher_data=x, members=torch.arange(8))
 print(f"{pooled.saturation:.4f} of the ceiling {pooled.ceiling:.6g}")
 
 # %%
