@@ -13,7 +13,7 @@ PEERS := curvlinops-for-pytorch nngeometry \
 	backpack-for-pytorch einconv einops linear_operator opt-einsum unfoldNd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs docs dist compat clean
+.PHONY: help setup demo test lint bench bench-scale gpu-check invariance fuzz proofs docs docs-check dist compat clean
 
 help: ## Print these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,9 @@ demo: setup ## Run the digits example; its results go to out/digits
 	$(PY) toy/digits.py --output out/digits
 
 # Two processes with a thread each: a file's tests stay together, with what they share.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+# Files are begun in the order that tests/conftest.py gives them.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile \
+	--no-loadscope-reorder
 # Executed annotations make all calls slow: a case of each of the modules' own tests is enough.
 ANNOTATED := --jaxtyping-packages=igsref,beartype.beartype --first-cases igsref tests \
 	-m 'not hypothesis and not long' \
@@ -80,10 +82,13 @@ $(VENV)/.dist-done: $(STAMP)
 	$(PIP) --editable '.[dist]'
 	@touch $@
 
-# GALLERY=0 builds the pages without running the gallery's scripts: a minute instead of many.
+# GALLERY=0 builds the pages without running the gallery's scripts.
 docs: setup $(VENV)/.docs-done ## Build the documentation into build/docs, with every picture
 	OMP_NUM_THREADS=1 $(PY) -m sphinx --fail-on-warning --keep-going -b html docs build/docs
 	@echo "Open build/docs/index.html"
+
+docs-check: setup $(VENV)/.docs-done ## Check the documentation's pages and references; no pictures
+	GALLERY=0 $(PY) -m sphinx --fail-on-warning --keep-going -q -b dummy docs build/docs-check
 
 # Types are checked as a type checker of a user sees them, from outside of the checkout. The
 # environment is bare: what the tests need must not hide what the library lacks. It is made

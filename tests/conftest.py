@@ -14,6 +14,9 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
+LONG = ("test_accuracy.py", "test_claims.py", "test_plan.py", "test_tall.py", "test_digits.py")
+"""Files of half a minute and more, which begin first: none of them is left for one process alone."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--first-cases``."""
@@ -23,7 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the first case of each test, where that is asked for."""
+    """Long files first; the first case of each test alone, where that is asked for."""
+    items.sort(key=lambda item: item.path.name not in LONG)
     if not config.getoption("--first-cases"):
         return
     first: dict[str, pytest.Item] = {}

@@ -25,9 +25,8 @@ def fisher(
     problem = as_problem(model, data, **options)
     rows = problem.pool_size * problem.num_classes
     m = problem.num_parameters
-    size = problem.logits.element_size()
     require_memory(
-        size * (m * m + 2 * rows * m),
+        fisher_bytes(problem),
         check_budget(memory, problem.function.device),
         f"the dense Fisher matrix of {m} parameters, from {rows} Jacobian rows,",
         "igsref.spectrum(model, data, k=…) gives eigenpairs without forming it",
@@ -38,6 +37,12 @@ def fisher(
         problem.pool_size, problem.num_classes, m
     )
     return torch.mm(jacobian.mT, weighted.view(rows, m)) / problem.pool_size
+
+
+def fisher_bytes(problem: Problem) -> int:
+    """What :func:`fisher` takes: F, the Jacobian of all logits, and it once more, weighted."""
+    rows, m = problem.pool_size * problem.num_classes, problem.num_parameters
+    return problem.logits.element_size() * (m * m + 2 * rows * m)
 
 
 def gram(

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from igsref.curvature.fisher import eigenvalues
+from igsref.curvature.fisher import eigenvalues, fisher_bytes
 from igsref.geometry.plan import DENSE, STREAMED, plan_of
 from igsref.measures.choose import igs
 from igsref.measures.result import Result
 from igsref.measures.textbook import AUTHORS_RCOND, textbook_igs
-from igsref.memory import readable_time
+from igsref.memory import readable, readable_time
 from igsref.problem import Problem
 from igsref.report.classes import ClassShare, class_shares
 from igsref.report.layers import LayerBounds, layer_bounds, layers_of
@@ -64,27 +64,28 @@ def find(problem: Problem, memory: int | None, max_seconds: float) -> Findings:
     for each in caught:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     left_out: dict[str, str] = {}
+    budget = plan_of(problem, memory).bytes_available
     classes = class_shares(problem, result)
     if not classes:
         left_out["classes"] = "Labels of this problem are no classes."
     return Findings(
         problem,
         result,
-        _spectrum(problem, result, memory, left_out),
+        _spectrum(problem, result, budget, left_out),
         _layers(problem, result, memory, max_seconds, left_out),
         classes,
-        _textbook(problem, left_out),
+        _textbook(problem, budget, left_out),
         left_out,
         tuple(str(each.message) for each in caught),
     )
 
 
 def _spectrum(
-    problem: Problem, result: Result, memory: int | None, left_out: dict[str, str]
+    problem: Problem, result: Result, budget: int, left_out: dict[str, str]
 ) -> Float64[Tensor, " k"] | None:
     try:
         if result.method in (DENSE, STREAMED):
-            return eigenvalues(problem, memory=memory).cpu()
+            return eigenvalues(problem, memory=budget).cpu()
         why = f"the {result.method} route does not form the factor"
     except MemoryError as error:
         why = str(error)
@@ -115,11 +116,18 @@ def _layers(
     return ()
 
 
-def _textbook(problem: Problem, left_out: dict[str, str]) -> tuple[Textbook, ...]:
-    if problem.num_parameters > TEXTBOOK_PARAMETERS:
+def _textbook(problem: Problem, budget: int, left_out: dict[str, str]) -> tuple[Textbook, ...]:
+    parameters = problem.num_parameters
+    if parameters > TEXTBOOK_PARAMETERS:
         left_out["textbook"] = (
-            f"Not computed: F would have {problem.num_parameters}² entries to diagonalise, and "
-            f"this section ends at {TEXTBOOK_PARAMETERS} parameters."
+            f"Not computed: F would have {parameters}² entries to diagonalise, and this section "
+            f"ends at {TEXTBOOK_PARAMETERS} parameters."
+        )
+        return ()
+    if (needed := fisher_bytes(problem)) > budget:
+        left_out["textbook"] = (
+            f"Not computed: F and the Jacobian that it is made of take {readable(needed)} of "
+            f"{readable(budget)}."
         )
         return ()
     return tuple(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import igsref
+from igsref.curvature.fisher import fisher_bytes
 from igsref.report import findings
 from igsref.report.findings import find
 from tests.report.networks import images, perceptron
@@ -68,6 +69,19 @@ def test_a_textbook_that_is_too_large_or_fails_is_said(monkeypatch):
     found = find(problem, None, 600.0)
     assert found.textbook == ()
     assert f"{problem.num_parameters}²" in found.left_out["textbook"]
+
+
+def test_sections_keep_to_the_budget_of_the_measurement():
+    problem = igsref.as_problem(*perceptron())
+    planned = igsref.plan(problem)
+    found = find(problem, planned.bytes_needed, 600.0)
+    assert found.result.method == "dense"
+    assert found.textbook
+    less = find(problem, fisher_bytes(problem) - 1, 600.0)
+    assert less.textbook == ()
+    assert "F and the Jacobian that it is made of take" in less.left_out["textbook"]
+    assert less.spectrum is None
+    assert less.left_out["spectrum"].startswith("Not computed: ")
 
 
 def test_warnings_are_kept_and_given_on(monkeypatch):
