@@ -15,7 +15,7 @@ settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 LONG = ("test_accuracy.py", "test_claims.py", "test_plan.py", "test_tall.py", "test_digits.py")
-"""Files of half a minute and more, which begin first: none of them is left for one process alone."""
+"""Files of half a minute and more begin first: none of them is left for one process alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
