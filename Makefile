@@ -106,9 +106,10 @@ dist: setup $(VENV)/.dist-done ## Build wheel and sdist into dist, try the wheel
 # The oldest torch that pyproject.toml allows, and the one of constraints.txt, which is the newest
 # that was tried. Gigabytes for each of them and each Python; what is there already is used again.
 TORCHES := 2.11.0 $(patsubst torch==%,%,$(shell grep '^torch==' constraints.txt))
-PYTHONS := $(foreach minor,11 12 13,$(shell command -v python3.$(minor)))
+PYTHONS := $(foreach minor,11 12 13,$(shell which python3.$(minor) 2>/dev/null))
 
 compat: setup ## Try networks of many kinds with the oldest and the newest torch and each Python
+	@test -n "$(PYTHONS)" || { echo "there is no python3.11, python3.12 or python3.13"; exit 1; }
 	@mkdir -p build/compat && grep -v '^torch==' constraints.txt > build/compat/constraints.txt
 	@set -e; for python in $(PYTHONS); do for torch in $(TORCHES); do \
 		own=build/compat/$$(basename $$python)-torch-$$torch; \

@@ -3,8 +3,7 @@
 Jang, Lee, Park, Noh, "A Reparametrization-Invariant Sharpness Measure Based on Information
 Geometry", NeurIPS 2022.
 
-What it holds is listed in ``__init__.pyi``, and loaded when it is first asked for: SciPy's solvers
-and the linear algebra of reference vectors need not be there to measure the IGS.
+What it holds is listed in ``__init__.pyi``, and loaded when it is first asked for.
 """
 
 import lazy_loader

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import typer
 
 BAD_INPUT, NOT_COMPUTED, INTERRUPTED = 2, 1, 130
@@ -23,7 +24,7 @@ def one_sentence(command: str, debug: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         _end(command, str(error) or "interrupted", INTERRUPTED)
-    except (MemoryError, ArithmeticError) as error:
+    except (MemoryError, ArithmeticError, torch.OutOfMemoryError) as error:
         _end(command, _said(error), NOT_COMPUTED)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         _end(command, _said(error), BAD_INPUT)

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from igsref.curvature.fisher import eigenvalues, fisher_bytes
-from igsref.geometry.plan import DENSE, STREAMED, plan_of
+from igsref.geometry.plan import DENSE, STREAMED, factorisation_seconds, plan_of
 from igsref.measures.choose import igs
 from igsref.measures.result import Result
 from igsref.measures.textbook import AUTHORS_RCOND, textbook_igs
@@ -74,10 +74,16 @@ def find(problem: Problem, memory: int | None, max_seconds: float) -> Findings:
         _spectrum(problem, result, budget, left_out),
         _layers(problem, result, memory, max_seconds, left_out),
         classes,
-        _textbook(problem, budget, left_out),
+        _textbook(problem, budget, max_seconds, left_out),
         left_out,
-        tuple(str(each.message) for each in caught),
+        tuple(dict.fromkeys(str(each.message) for each in caught if not _of_others(each))),
     )
+
+
+def _of_others(caught: warnings.WarningMessage) -> bool:
+    """Whether it is about what will once be removed: nothing that a reader need know."""
+    passing = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+    return issubclass(caught.category, passing)
 
 
 def _spectrum(
@@ -85,7 +91,11 @@ def _spectrum(
 ) -> Float64[Tensor, " k"] | None:
     try:
         if result.method in (DENSE, STREAMED):
-            return eigenvalues(problem, memory=budget).cpu()
+            values = eigenvalues(problem, memory=budget).cpu()
+            if values[0] > 0:
+                return values
+            left_out["spectrum"] = "F is 0, and so are all its eigenvalues."
+            return None
         why = f"the {result.method} route does not form the factor"
     except MemoryError as error:
         why = str(error)
@@ -116,12 +126,20 @@ def _layers(
     return ()
 
 
-def _textbook(problem: Problem, budget: int, left_out: dict[str, str]) -> tuple[Textbook, ...]:
+def _textbook(
+    problem: Problem, budget: int, max_seconds: float, left_out: dict[str, str]
+) -> tuple[Textbook, ...]:
     parameters = problem.num_parameters
     if parameters > TEXTBOOK_PARAMETERS:
         left_out["textbook"] = (
             f"Not computed: F would have {parameters}² entries to diagonalise, and this section "
             f"ends at {TEXTBOOK_PARAMETERS} parameters."
+        )
+        return ()
+    if (seconds := len(TEXTBOOKS) * factorisation_seconds(problem)) > max_seconds:
+        left_out["textbook"] = (
+            f"Not computed: it would take about {readable_time(seconds)} of "
+            f"{readable_time(max_seconds)}."
         )
         return ()
     if (needed := fisher_bytes(problem)) > budget:
@@ -139,5 +157,6 @@ def _textbook(problem: Problem, budget: int, left_out: dict[str, str]) -> tuple[
 def _value(problem: Problem, dtype: torch.dtype, rcond: float) -> float | None:
     try:
         return textbook_igs(problem, dtype=dtype, rcond=rcond)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+    except (ValueError, TypeError, ArithmeticError, MemoryError, RuntimeError):
+        # A network may not run in float32, and eigh may give F up.
         return None

@@ -1,5 +1,6 @@
 """One self-contained HTML file of a measurement; nothing in it is loaded from elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from igsref.report.findings import Findings, find
 from igsref.report.sentences import saturation_sentences
 
 HEAVIEST = 12
+_SECONDS = 600.0
 _MISSING = "a report needs matplotlib for its figures: pip install 'igsref[plots]'"
 
 
@@ -28,7 +30,7 @@ def write_report(
     title: str | None = None,
     image_shape: tuple[int, ...] | None = None,
     memory: int | None = None,
-    max_seconds: float = 600.0,
+    max_seconds: float = _SECONDS,
     command: str | None = None,
     **options: Unpack[ProblemOptions],
 ) -> Result:
@@ -67,13 +69,16 @@ def write_report(
         raise IsADirectoryError(f"path must name a file; {target} is a folder")
     problem = as_problem(model, data, **options)
     thumbnails.thumbnails(problem, [0], image_shape)  # a wrong shape is said before any long work
+    given: dict[str, Any] = {"memory": memory, "image_shape": image_shape, "title": title}
+    if max_seconds != _SECONDS:
+        given["max_seconds"] = max_seconds
     with replacing(target) as temporary:
         temporary.touch()  # so is a folder that cannot be written to
         findings = find(problem, memory, max_seconds)
         text = page(
             findings,
             title or f"{type(model).__name__}, {problem.num_samples} samples",
-            command or _call(target, options),
+            command or _call(target, given, options),
             image_shape,
         )
         temporary.write_text(text, "utf-8")
@@ -162,10 +167,11 @@ def _parameters(result: Result) -> str:
     return f"{result.num_parameters} of {result.full_num_parameters}: {bound} the whole network"
 
 
-def _call(path: Path, options: ProblemOptions) -> str:
-    """The call in Python; of options that are long, the name."""
-    given = [
-        f"{name}={value!r}" if isinstance(value, str | int | float) else f"{name}=…"
-        for name, value in options.items()
+def _call(path: Path, given: Mapping[str, Any], options: ProblemOptions) -> str:
+    """The call in Python, with what was given; of options that are long, the name."""
+    named = [
+        f"{name}={value!r}" if isinstance(value, str | int | float | tuple) else f"{name}=…"
+        for name, value in {**given, **options}.items()
+        if value is not None
     ]
-    return f"igsref.write_report({', '.join(['model', 'data', repr(str(path)), *given])})"
+    return f"igsref.write_report({', '.join(['model', 'data', repr(str(path)), *named])})"

@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,7 +37,8 @@ MOST = 20
 def drawn(findings: Findings) -> dict[str, str]:
     """Section → its picture, as a ``data:`` address; the same bytes for the same findings."""
     result = findings.result
-    with matplotlib.rc_context(STYLE):
+    # A reader's own style, on a dark ground say, is none for this page.
+    with matplotlib.style.context(["default", STYLE]):
         figures = {"bracket": draw_bracket(result), "samples": draw_samples(result)}
         if findings.spectrum is not None:
             figures["spectrum"] = draw_spectrum(findings.spectrum, result)
@@ -84,7 +85,7 @@ def draw_spectrum(eigenvalues: Tensor, result: Result) -> Figure:
     beyond = index > result.rank
     axes.plot(index[~beyond], shown[~beyond], ".", color=BLUE, markersize=4, label="counted")
     if beyond.any():
-        axes.plot(index[beyond], shown[beyond], ".", color=GREY, markersize=3, label="rounding")
+        axes.plot(index[beyond], shown[beyond], ".", color=GREY, markersize=3, label="not counted")
         axes.axvline(result.rank + 0.5, color=GREY, linestyle=":", linewidth=1)
         axes.legend(loc="lower left", markerscale=2)
     axes.set(xscale="log", yscale="log", xlabel="index", ylabel="eigenvalue of F")
@@ -98,8 +99,9 @@ def draw_samples(result: Result) -> Figure:
     index = np.arange(1, len(order) + 1)
     least = max(float(result.sample_ceiling.max()), 1e-300) * 1e-12
     ceiling, score = result.sample_ceiling[order].numpy(), result.per_sample[order].numpy()
-    axes.plot(index, np.maximum(ceiling, least), "x", color=VERMILLION, markersize=4)
-    axes.plot(index, np.maximum(score, least), ".", color=BLUE, markersize=4)
+    for values, mark, colour in ((ceiling, "x", VERMILLION), (score, ".", BLUE)):
+        seen = np.where(values > least, values, np.nan)
+        axes.plot(index, seen, mark, color=colour, markersize=4)
     axes.plot([], [], "x", color=VERMILLION, label="ceiling of the sample")
     axes.plot([], [], ".", color=BLUE, label="lower end" if result.history else "score")
     axes.set(xscale="log", yscale="log", xlabel="sample, heaviest first")
@@ -148,9 +150,10 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _short(name: str) -> str:
-    """The end of a long name.
+    """The end of a long name; no formula begins in it.
 
     >>> _short("encoder.layers.0.self_attention.projection")
     '…self_attention.projection'
     """
-    return name if len(name) <= 26 else f"…{name[-25:].lstrip('.')}"
+    shown = name if len(name) <= 26 else f"…{name[-25:].lstrip('.')}"
+    return shown.replace("$", r"\$")

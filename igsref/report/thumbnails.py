@@ -25,7 +25,7 @@ def thumbnails(
     inputs = list(problem.samples.named_inputs().values())
     if len(inputs) != 1 or not chosen:
         return []
-    pixels = inputs[0][problem.members[list(chosen)]].detach().cpu()
+    pixels = inputs[0][problem.members[list(chosen)]].detach().cpu().double()
     if shape is not None:
         pixels = _shaped(pixels, shape)
     if pixels.ndim != 4 or pixels.shape[1] not in (1, COLOURED):
@@ -36,9 +36,15 @@ def thumbnails(
 
 
 def _shaped(pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
-    full = (1, *shape) if len(shape) == 2 else shape
+    known = isinstance(shape, tuple) and all(isinstance(side, int) and side > 0 for side in shape)
+    full = (1, *shape) if known and len(shape) == 2 else shape
     size = pixels[0].numel()
-    if len(full) != 3 or full[0] not in (1, COLOURED) or torch.Size(full).numel() != size:
+    if (
+        not known
+        or len(full) != 3
+        or full[0] not in (1, COLOURED)
+        or torch.Size(full).numel() != size
+    ):
         raise ValueError(
             "image_shape must be (height, width) or (channels, height, width), with 1 or 3 "
             f"channels and {size} pixels in all; got {shape}"

@@ -113,7 +113,7 @@ class Tracker:
                 warnings.simplefilter("ignore")  # bracket and grade say what they say
                 limit = self.max_seconds
                 self.last = igs(self._frozen(), self.data, max_seconds=limit, **self.options)
-        except (ValueError, ArithmeticError, MemoryError) as error:
+        except (ValueError, ArithmeticError, MemoryError, RuntimeError) as error:
             problem = " ".join(str(error).split())
             self._warn(step, problem)
         self._write(step, time.monotonic() - began, problem)

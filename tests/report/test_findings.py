@@ -95,3 +95,37 @@ def test_warnings_are_kept_and_given_on(monkeypatch):
     with pytest.warns(igsref.AccuracyWarning, match="not so many digits"):
         found = find(igsref.as_problem(*perceptron()), None, 600.0)
     assert found.warned == ("not so many digits",)
+
+
+def test_a_network_that_runs_in_float64_alone_has_no_textbook_in_float32():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(x) * torch.ones(3, dtype=torch.float64)
+
+    _, data = perceptron()
+    found = find(igsref.as_problem(Fixed().double().eval(), data), None, 600.0)
+    assert [each.value is None for each in found.textbook] == [False, False, True]
+
+
+def test_a_textbook_that_takes_too_long_is_left_out(monkeypatch):
+    monkeypatch.setattr(findings, "factorisation_seconds", lambda problem: 201.0)
+    found = find(igsref.as_problem(*perceptron()), None, 600.0)
+    assert found.textbook == ()
+    assert found.left_out["textbook"].startswith("Not computed: it would take about 10 min")
+
+
+def test_a_fisher_matrix_of_zero_has_no_spectrum():
+    model, data = perceptron()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.zero_()
+        model[2].weight.zero_()
+    problem = igsref.as_problem(model, data, parameters="0.*")
+    with pytest.warns(RuntimeWarning):
+        found = find(problem, None, 600.0)
+    assert found.spectrum is None
+    assert "F is 0" in found.left_out["spectrum"]

@@ -52,12 +52,14 @@ def source(findings):
 
 def test_value_bracket_and_sentences_are_the_result_s(findings, source):
     result, text = findings.result, text_of(source)
-    assert f"{result.value:.8g} in [{result.lower:.9g}"[:12] in text
+    lower, upper = module._ends(result)
+    assert f"{result.value:.8g} in [{lower}, {upper}]" in text
     assert "a <net> & more" in text  # escaped in the source, as it was for a reader
     assert "<net>" not in source
     assert result.grade in text
     assert f"ceiling {result.ceiling:.8g}" in text
     assert f"training loss {result.loss:.6g} nats" in text
+    assert f"rank of F between {result.rank_lower} and {result.rank_upper} rows" in text
     assert "igsref report a b c" in text
 
 
@@ -78,6 +80,13 @@ def test_the_heaviest_samples_have_their_numbers(findings, source):
     assert f"{float(result.per_sample[number]):.5g}" in text
     assert f"{100 * share:.3g}%" in text
     assert source.count('class="thumbnail"') == result.num_samples
+
+
+def test_the_ceiling_of_a_sample_is_what_the_page_says(findings, source):
+    result, problem = findings.result, findings.problem
+    losses = problem.likelihood.loss(problem.labelled_logits, problem.targets)
+    assert torch.allclose(result.sample_ceiling, result.pool_size * losses.expm1(), rtol=1e-12)
+    assert f"that is {result.pool_size} · expm1(loss), over the number of times" in text_of(source)
 
 
 def test_it_loads_nothing(source):
@@ -111,7 +120,7 @@ def test_what_was_left_out_is_said_and_what_was_warned_of_is_shown(findings):
 
 def test_a_textbook_without_a_result_says_so(findings):
     failed = replace(findings, textbook=(Textbook("float32", 1e-5, None),))
-    assert "float32 1e-05 λ max eigh failed –" in text_of(page(failed, "t", "c"))
+    assert "float32 1e-05 λ max no result –" in text_of(page(failed, "t", "c"))
 
 
 def test_an_iteration_and_a_subset_of_parameters_are_said(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 import igsref
 from igsref.report.sentences import saturation_sentences
@@ -21,13 +22,41 @@ def test_a_saturated_network_is_a_function_of_its_losses():
     assert "function of the training losses alone" in second
 
 
+def test_a_saturated_pool_is_not_told_to_take_a_pool():
+    model, (x, y) = perceptron()
+    result = of(model, (x[:2], y[:2]), fisher_data=x[4:])
+    assert result.saturated
+    first, second = saturation_sentences(result)
+    assert "inputs of the pool" in first
+    assert "fisher_data" not in second
+
+
 def test_a_known_rank_says_what_is_missing():
     result = of(*images(), rank_bound=8)
     assert result.rank_lower == result.rank_upper < result.num_rows
     first, second = saturation_sentences(result)
-    assert f"rank {result.rank_lower} exactly" in first
+    assert f"F has rank {result.rank_lower} in a data space" in first
     assert f"{100 * result.saturation:.3g}% of its ceiling" in first
     assert f"{100 * (1 - result.saturation):.3g}%, depends on the network's geometry" in second
+
+
+def test_a_known_rank_with_a_wide_bracket_is_not_decided():
+    result = replace(of(*images(), rank_bound=8), lower=0.0, value=0.1, upper=1.0, ceiling=1.0)
+    first, second = saturation_sentences(result)
+    assert "computed saturation is 10%, of which 0% is certain" in first
+    assert "90% as computed, of which nothing is certain" in second
+
+
+def test_a_subset_of_parameters_is_a_lower_bound():
+    subset = of(*images(), parameters="0.*")
+    assert saturation_sentences(subset)[1].endswith("this is a lower bound.")
+
+
+def test_repeated_inputs_reach_the_ceiling_without_full_rank():
+    model, (x, y) = perceptron()
+    result = of(model, (torch.cat([x, x]), torch.cat([y, y])))
+    assert not result.saturated
+    assert "its ceiling all the same" in saturation_sentences(result)[0]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +64,8 @@ def test_a_known_rank_says_what_is_missing():
     [(0.95, "Most of the number is therefore told"), (0.5, "what the measure adds")],
 )
 def test_near_the_ceiling_the_losses_tell_most(saturation, said):
-    result = of(*images(), rank_bound=8)
-    moved = replace(result, value=saturation * result.ceiling)
+    ends = dict.fromkeys(("lower", "value", "upper"), saturation)
+    moved = replace(of(*images(), rank_bound=8), ceiling=1.0, **ends)
     assert said in saturation_sentences(moved)[1]
 
 
@@ -47,9 +76,7 @@ def test_a_rank_that_is_open_says_both_ends():
     first, second = saturation_sentences(result)
     assert "60%, of which 50% is certain" in first
     assert "between 4 and 9 of 12" in first
-    assert "40% as computed, of which 10% is certain whatever the rank is" in second
-    nothing = replace(result, upper=1.0)
-    assert "of which nothing is certain" in saturation_sentences(nothing)[1]
+    assert "40% as computed, of which 10% is certain" in second
 
 
 def test_an_iteration_is_an_estimate():
@@ -59,6 +86,9 @@ def test_an_iteration_is_an_estimate():
     assert "stopped is below the exact number" in second
 
 
-def test_a_ceiling_of_zero_has_no_shares():
-    result = replace(of(*perceptron()), ceiling=0.0, value=0.0, lower=0.0, upper=0.0)
-    assert "whatever the landscape is" in saturation_sentences(result)[1]
+def test_a_perfect_fit_has_no_shares():
+    model, (x, _) = perceptron()
+    with pytest.warns(igsref.AccuracyWarning):
+        result = of(model, (x, model(x).detach()), likelihood="gaussian")
+    assert 0 <= result.ceiling < 1e-20
+    assert saturation_sentences(result)[0] == "The losses are 0 to rounding."

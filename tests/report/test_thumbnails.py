@@ -51,7 +51,7 @@ def test_flat_inputs_need_a_shape():
     assert thumbnails(problem, [0]) == []
     (address,) = thumbnails(problem, [0], (2, 2))
     assert pixels(address).shape == (2, 2, 3)
-    for wrong in ((2, 3), (4,), (2, 2, 1)):
+    for wrong in ((2, 3), (4,), (2, 2, 1), (-2, -2), 4):
         with pytest.raises(ValueError, match="4 pixels in all; got"):
             thumbnails(problem, [0], wrong)
 
@@ -69,3 +69,18 @@ def test_two_inputs_and_other_channels_are_no_images():
     assert thumbnails(igsref.as_problem(Sum().eval(), [((x, x), y)]), [0]) == []
     model, (x, y) = images(channels=2)
     assert thumbnails(igsref.as_problem(model, (x, y)), [0]) == []
+
+
+def test_yes_and_no_are_black_and_white():
+    class Cast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(x.flatten(1).to(self.layer.weight.dtype))
+
+    x = torch.tensor([[[[True, False], [False, True]]]] * 2)
+    problem = igsref.as_problem(Cast().eval(), (x, torch.tensor([0, 1])))
+    (address,) = thumbnails(problem, [0])
+    assert pixels(address)[:, :, 0].tolist() == [[255, 0], [0, 255]]
