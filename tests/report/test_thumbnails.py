@@ -3,6 +3,7 @@
 import base64
 import io
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -51,9 +52,15 @@ def test_flat_inputs_need_a_shape():
     assert thumbnails(problem, [0]) == []
     (address,) = thumbnails(problem, [0], (2, 2))
     assert pixels(address).shape == (2, 2, 3)
-    for wrong in ((2, 3), (4,), (2, 2, 1), (-2, -2), 4):
+    for wrong in ((2, 3), (4,), (2, 2, 1), (-2, -2)):
         with pytest.raises(ValueError, match="4 pixels in all; got"):
             thumbnails(problem, [0], wrong)
+
+
+def test_a_shape_that_is_none_is_named(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match="image_shape must be .*; got 4"):
+        thumbnails(igsref.as_problem(*perceptron()), [0], 4)
 
 
 def test_two_inputs_and_other_channels_are_no_images():
