@@ -59,7 +59,7 @@ def test_flat_inputs_need_a_shape():
 
 def test_a_shape_that_is_none_is_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(ValueError, match="image_shape must be .*; got 4"):
+    with pytest.raises(ValueError, match=r"image_shape must be .*; got 4"):
         thumbnails(igsref.as_problem(*perceptron()), [0], 4)
 
 
