@@ -85,7 +85,16 @@ def _load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
         raise BadInput(
             f"weights in {path} do not fit {type(model).__name__}: they " + "; they ".join(told_of)
         )
+    if any(_would_round(tensors[name], value) for name, value in own.items()):
+        # Rounded weights are another network's; measurements are in float64 all the same.
+        model.double()
     model.load_state_dict(tensors)
+
+
+def _would_round(stored: Tensor, own: Tensor) -> bool:
+    """Whether a tensor loses digits where it is copied into another."""
+    floating = stored.is_floating_point() and own.is_floating_point()
+    return floating and torch.promote_types(stored.dtype, own.dtype) != own.dtype
 
 
 def _some(names: list[str]) -> str:

@@ -78,3 +78,14 @@ def test_a_file_that_is_absent_damaged_or_of_another_kind_is_named(folder):
     for name, message in expected.items():
         with pytest.raises(BadInput, match=message):
             load_tensors(folder / name)
+
+
+@pytest.mark.parametrize("stored", [torch.float64, torch.float32, torch.bfloat16])
+def test_weights_keep_their_digits_whatever_the_factory_makes(folder, stored):
+    nets = __import__("nets")
+    weights = {
+        name: (value.double() / 3).to(stored) for name, value in nets.small().state_dict().items()
+    }
+    torch.save(weights, folder / "w.pt")
+    loaded = load_model("nets:small", folder / "w.pt").state_dict()
+    assert all(torch.equal(loaded[name].double(), weights[name].double()) for name in weights)
