@@ -61,7 +61,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "plot_gallery": os.environ.get("GALLERY", "1") != "0",
     "abort_on_example_error": True,
-    "image_scrapers": ("figures.scraper",),
+    "image_scrapers": ("matplotlib", "figures.scraper"),
     "reset_modules": (),
     "remove_config_comments": True,
     "show_memory": False,

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import igsref
 from igsref.data import Samples
+from tests.hugging_face import bert
 from tests.random_states import states
 from tests.strategies import ARCHITECTURES, architecture, classes, gaussian, mlp
 
@@ -194,28 +195,17 @@ def test_a_single_sample_is_a_problem():
 def test_hugging_face_s_bert_goes_through(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=8,
-        max_position_embeddings=6,
-        num_labels=3,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        bert = transformers.BertForSequenceClassification(config).eval()
+    model = bert(size=8, layers=1).eval()
     data = {
         "input_ids": classes(1, 30, 11).view(6, 5),
         "attention_mask": torch.ones(6, 5, dtype=torch.int64),
         "labels": classes(2, 6, 3),
     }
     with pytest.warns(RuntimeWarning, match="cannot be vmapped") as caught:
-        result = igsref.exact_igs(bert, transformers.BatchEncoding(data))
+        result = igsref.exact_igs(model, transformers.BatchEncoding(data))
     assert len(caught) == 1
     assert result.saturated
-    loss = bert(**data).loss.detach()
+    loss = model(**data).loss.detach()
     assert result.loss == pytest.approx(float(loss), rel=1e-5)
 
 

@@ -12,7 +12,7 @@ def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
     """Show what a block has written, below it, and take it away, so that it is shown once.
 
     The scripts of toy/ save their figures and never draw on pyplot's, for which sphinx-gallery
-    looks.
+    looks by itself.
     """
     found = []
     for written in sorted(FOLDER.rglob("*.png")):

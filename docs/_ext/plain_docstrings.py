@@ -59,13 +59,9 @@ def _inside(line: str) -> str:
 def _escaped(line: str) -> str:
     """Bars, stars and underscores at a word's end, outside of roles and literals."""
     return "".join(
-        part if odd else re.sub(r"([|*])|(?<=\w)(_)(?!\w)", r"\\\1\2", part)
-        for odd, part in _with_parity(_ROLE.split(line))
+        part if number % 2 else re.sub(r"([|*])|(?<=\w)(_)(?!\w)", r"\\\1\2", part)
+        for number, part in enumerate(_ROLE.split(line))
     )
-
-
-def _with_parity(parts: list[str]) -> list[tuple[int, str]]:
-    return [(number % 2, part) for number, part in enumerate(parts)]
 
 
 def setup(app: Any) -> dict[str, Any]:

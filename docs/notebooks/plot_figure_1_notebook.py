@@ -8,8 +8,8 @@ The largest eigenvalues of F, and what a step along an eigenvector does to the d
 # %%
 # Three Gaussians in the plane, and a ReLU network that tells them apart.
 
+import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 import igsref
@@ -59,10 +59,11 @@ def decisions(direction, size):
     return side, problem.function.call(moved, (points,), {}).argmax(dim=1).view(120, 120).mT
 
 
-figure = Figure(figsize=(8, 3), layout="constrained")
-for axes, (k, size) in zip(figure.subplots(1, 3), [(0, 0.0), (0, 0.5), (9, 0.5)], strict=True):
+moves = [(0, 0.0), (0, 0.5), (9, 0.5)]
+_, every = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+for axes, (k, size) in zip(every, moves, strict=True):
     side, classes = decisions(found.eigenvectors[:, k], size)
     axes.contourf(side, side, classes, levels=[-0.5, 0.5, 1.5, 2.5], cmap="viridis", alpha=0.3)
     axes.scatter(x[:, 0], x[:, 1], c=y, s=8, cmap="viridis")
     axes.set(title="as trained" if size == 0 else f"half of eigenvector {k + 1} further")
-figure.savefig("../../out/gallery/figure_1.png", dpi=150)
+plt.show()

@@ -33,7 +33,9 @@ def one_sentence(command: str, debug: bool) -> Iterator[None]:
 def _said(error: BaseException) -> str:
     """Its message; with the name of its type where others than igsref may have raised it."""
     text = " ".join(str(error).split())
-    if text and isinstance(error, ValueError | TypeError | MemoryError | ArithmeticError):
+    own = isinstance(error, ValueError | TypeError | MemoryError | ArithmeticError)
+    own = own or (isinstance(error, OSError) and error.errno is None)  # not the system's
+    if text and own:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

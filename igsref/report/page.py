@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import jinja2
 
-from igsref.files import replacing
+from igsref.files import check_writable, replacing
 from igsref.geometry.checkpoint import problem_fingerprint
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions, as_problem
@@ -65,22 +65,20 @@ def write_report(
     except ImportError as error:
         raise ImportError(_MISSING) from error
     target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"path must name a file; {target} is a folder")
+    check_writable(target)
     problem = as_problem(model, data, **options)
     thumbnails.thumbnails(problem, [0], image_shape)  # a wrong shape is said before any long work
     given: dict[str, Any] = {"memory": memory, "image_shape": image_shape, "title": title}
     if max_seconds != _SECONDS:
         given["max_seconds"] = max_seconds
+    findings = find(problem, memory, max_seconds)
+    text = page(
+        findings,
+        title or f"{type(model).__name__}, {problem.num_samples} samples",
+        command or _call(target, given, options),
+        image_shape,
+    )
     with replacing(target) as temporary:
-        temporary.touch()  # so is a folder that cannot be written to
-        findings = find(problem, memory, max_seconds)
-        text = page(
-            findings,
-            title or f"{type(model).__name__}, {problem.num_samples} samples",
-            command or _call(target, given, options),
-            image_shape,
-        )
         temporary.write_text(text, "utf-8")
     return findings.result
 

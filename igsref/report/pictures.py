@@ -116,11 +116,13 @@ def draw_classes(shares: Sequence[ClassShare]) -> Figure:
     total = sum(each.count for each in shares)
     figure, axes = _axes(0.9 + 0.24 * len(chosen))
     places = np.arange(len(chosen))
-    axes.barh(places, [100 * each.share for each in chosen], 0.55, color=BLUE, label="IGS")
+    axes.barh(places, [100 * each.share for each in chosen], 0.55, color=BLUE, label="of the IGS")
     ceilings = [100 * each.ceiling_share for each in chosen]
-    axes.plot(ceilings, places, "|", color=VERMILLION, markersize=11, mew=2, label="ceiling")
+    axes.plot(ceilings, places, "|", color=VERMILLION, markersize=11, mew=2, label="of the ceiling")
     counts = [100 * each.count / total for each in chosen]
-    axes.plot(counts, places, "o", color="black", markersize=4, fillstyle="none", label="samples")
+    axes.plot(
+        counts, places, "o", color="black", markersize=4, fillstyle="none", label="of the samples"
+    )
     axes.set(yticks=places, yticklabels=[each.label for each in chosen], xlim=(0, None))
     axes.set(xlabel="share, %", ylabel="class")
     axes.invert_yaxis()

@@ -10,12 +10,14 @@ import torch
 
 import igsref
 from igsref.training.track import SCALARS
+from tests.hugging_face import bert
 from tests.random_states import states
 from tests.strategies import classes
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 STEPS, EVERY = 6, 3
+SIZE = {"size": 16, "layers": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -27,21 +29,6 @@ def callback(*args, **settings):
     from igsref.training.hugging_face import TrackerCallback
 
     return TrackerCallback(*args, **{"every": EVERY, "logits": "logits", **settings})
-
-
-def bert():
-    config = transformers.BertConfig(
-        vocab_size=11,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=6,
-        num_labels=3,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return transformers.BertForSequenceClassification(config)
 
 
 def batch(seed, count):
@@ -65,7 +52,7 @@ def trained(folder, *callbacks, resume=None, **settings):
     """A classifier after some steps; its dropout and its order of samples are drawn."""
     data = [{name: value[i] for name, value in batch(3, 12).items()} for i in range(12)]
     trainer = transformers.Trainer(
-        bert(), arguments(folder, **settings), train_dataset=data, callbacks=list(callbacks)
+        bert(**SIZE), arguments(folder, **settings), train_dataset=data, callbacks=list(callbacks)
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer.model
@@ -158,7 +145,7 @@ def begin(tracker, folder, model, **state):
 
 def test_the_main_process_alone_measures_and_writes(tmp_path):
     tracker = callback(PROBE, tmp_path / "a.csv")
-    begin(tracker, tmp_path, bert(), is_world_process_zero=False)
+    begin(tracker, tmp_path, bert(**SIZE), is_world_process_zero=False)
     state = transformers.TrainerState(global_step=EVERY, is_world_process_zero=False)
     tracker.on_step_end(arguments(tmp_path), state, transformers.TrainerControl())
     assert tracker.tracker is None
@@ -166,13 +153,13 @@ def test_the_main_process_alone_measures_and_writes(tmp_path):
 
 
 def test_a_training_that_resumes_without_a_file_begins_one(tmp_path):
-    begin(callback(PROBE, tmp_path / "a.csv"), tmp_path, bert(), global_step=4)
+    begin(callback(PROBE, tmp_path / "a.csv"), tmp_path, bert(**SIZE), global_step=4)
     assert steps(tmp_path / "a.csv") == ["4"]
 
 
 @pytest.mark.parametrize("mark", ["ds_id", "placements", "_fsdp_flattened"])
 def test_sharded_parameters_are_refused_in_every_process(mark, tmp_path):
-    model = bert()
+    model = bert(**SIZE)
     setattr(model.classifier.bias, mark, ())
     tracker = callback(PROBE, tmp_path / "a.csv")
     with pytest.raises(ValueError, match=r"classifier\.bias is sharded"):
