@@ -1,6 +1,7 @@
 """An error is a sentence and an exit code; with debug it is itself."""
 
 import pytest
+import torch
 import typer
 
 from igsref.cli.failures import BAD_INPUT, INTERRUPTED, NOT_COMPUTED, BadInput, one_sentence
@@ -16,6 +17,8 @@ from igsref.cli.failures import BAD_INPUT, INTERRUPTED, NOT_COMPUTED, BadInput, 
         (RuntimeError(), "RuntimeError", BAD_INPUT),
         (MemoryError("needs 5 GiB"), "needs 5 GiB", NOT_COMPUTED),
         (ArithmeticError("25 digits"), "25 digits", NOT_COMPUTED),
+        (torch.OutOfMemoryError("CUDA is full"), "OutOfMemoryError: CUDA is full", NOT_COMPUTED),
+        (OSError("path must name a file"), "path must name a file", BAD_INPUT),
         (KeyboardInterrupt(), "interrupted", INTERRUPTED),
         (KeyboardInterrupt("after 3 steps"), "after 3 steps", INTERRUPTED),
     ],

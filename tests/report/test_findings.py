@@ -88,11 +88,16 @@ def test_warnings_are_kept_and_given_on(monkeypatch):
     def warning(*arguments, **options):
         import warnings
 
-        warnings.warn("not so many digits", igsref.AccuracyWarning, stacklevel=2)
+        for _ in range(2):
+            warnings.warn("not so many digits", igsref.AccuracyWarning, stacklevel=2)
+        warnings.warn("once removed", DeprecationWarning, stacklevel=2)
         return igsref.exact_igs(arguments[0])
 
     monkeypatch.setattr(findings, "igs", warning)
-    with pytest.warns(igsref.AccuracyWarning, match="not so many digits"):
+    with (
+        pytest.warns(igsref.AccuracyWarning, match="not so many digits"),
+        pytest.warns(DeprecationWarning, match="once removed"),
+    ):
         found = find(igsref.as_problem(*perceptron()), None, 600.0)
     assert found.warned == ("not so many digits",)
 

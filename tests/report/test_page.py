@@ -123,14 +123,31 @@ def test_a_textbook_without_a_result_says_so(findings):
     assert "float32 1e-05 λ max no result –" in text_of(page(failed, "t", "c"))
 
 
+@pytest.mark.parametrize(
+    ("value", "upper", "said"),
+    [
+        (1.5, 2.0, "in the bracket"),
+        (2.5, 2.0, "above the bracket"),
+        (0.5, 2.0, "below the bracket"),
+        (0.5, 1.0, "-50%"),
+    ],
+)
+def test_a_textbook_is_held_to_the_bracket(findings, value, upper, said):
+    result = replace(findings.result, lower=1.0, value=1.0, upper=upper, ceiling=3.0)
+    own = replace(findings, result=result, textbook=(Textbook("float64", 1e-5, value),))
+    assert f"λ max {value:.7g} {said} F formed" in text_of(page(own, "t", "c"))
+
+
 def test_an_iteration_and_a_subset_of_parameters_are_said(tmp_path):
     model, data = images()
     write_report(model, data, tmp_path / "a.html", memory=30_000)
-    assert "Their mean is the IGS's lower end" in text_of((tmp_path / "a.html").read_text("utf-8"))
+    text = text_of((tmp_path / "a.html").read_text("utf-8"))
+    assert "Their mean is the IGS's lower end" in text
+    assert "a.html', memory=30000)" in text
     write_report(model, data, tmp_path / "b.html", parameters="0.*")
     text = text_of((tmp_path / "b.html").read_text("utf-8"))
     assert "10 of 16: a lower bound for the whole network" in text
-    assert "parameters='0.*'" in text
+    assert f"write_report(model, data, '{tmp_path / 'b.html'}', parameters='0.*')" in text
 
 
 def test_the_file_is_written_whole_and_the_result_returned(tmp_path):

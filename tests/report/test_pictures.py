@@ -4,6 +4,7 @@ import base64
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -76,3 +77,14 @@ def test_of_many_layers_those_that_are_missed_most_are_shown(findings):
     axes = pictures.draw_layers(many, findings.result).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == [f"layer {k}" for k in range(pictures.MOST)]
+
+
+def test_a_reader_s_own_style_changes_nothing(findings):
+    drawn = pictures.drawn(findings)
+    with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "lines.linewidth": 9}):
+        assert pictures.drawn(findings) == drawn
+
+
+def test_a_name_with_a_dollar_is_no_formula(findings):
+    named = [LayerBounds(r"$\x$ Linear", 1, 0.1, 0.2), LayerBounds("b", 1, 0.1, 0.2)]
+    assert set(pictures.drawn(replace(findings, layers=tuple(named)))) >= {"layers"}

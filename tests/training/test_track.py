@@ -112,6 +112,16 @@ def test_what_cannot_be_measured_is_said_once_and_training_goes_on(tmp_path):
     assert "finite" in found[0]["problem"]
 
 
+def test_a_full_device_does_not_end_a_training(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    tracker = Tracker(network(), probe(), tmp_path / "a.csv", every=1)
+    monkeypatch.setattr("igsref.training.track.igs", full)
+    with pytest.warns(RuntimeWarning, match="step 0 was not measured: CUDA out of memory"):
+        assert tracker() is None
+
+
 def test_a_training_that_goes_on_appends(tmp_path):
     path = tmp_path / "a.csv"
     for step in (0, 7):
