@@ -9,6 +9,7 @@ import igsref
 from igsref.__main__ import main
 
 
+@pytest.mark.long
 def test_it_is_the_command_line():
     shown = subprocess.run(
         [sys.executable, "-m", "igsref", "--version"], capture_output=True, text=True, check=True

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import igsref
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,7 @@ def test_no_public_name_hides_a_module():
     assert all(getattr(igsref, name).__path__ for name in SUBPACKAGES)
 
 
+@pytest.mark.long
 def test_the_library_loads_what_it_is_asked_for():
     """And neither what only some measures need, nor what only faces do."""
     lines = [

@@ -252,6 +252,7 @@ def test_the_exact_rank_is_never_above_the_bound():
     assert not above
 
 
+@pytest.mark.long
 def test_every_bound_is_attained_many_times():
     attained = [case(seed) for seed in range(CASES) if case(seed).rank == case(seed).bound.value]
     assert len(attained) > CASES / 2

@@ -12,6 +12,9 @@ import igsref
 from igsref.curvature.factor import reduced_factor
 from tests.measures.test_matrixfree import labelled, perceptron
 
+# The processes that it starts execute no annotations.
+pytestmark = pytest.mark.long
+
 MODEL, DATA = perceptron(0, 3, 10, 10, 3), labelled(0, 13, (3,), 3)
 TALL = perceptron(0, 3, 4, 3), labelled(0, 40, (3,), 3)
 SETTINGS = {"tolerance": 1e-9, "heaviest": 2, "dtype": torch.float64, "max_iterations": 50}

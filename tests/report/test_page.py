@@ -138,6 +138,7 @@ def test_a_textbook_is_held_to_the_bracket(findings, value, upper, said):
     assert f"λ max {value:.7g} {said} F formed" in text_of(page(own, "t", "c"))
 
 
+@pytest.mark.long
 def test_an_iteration_and_a_subset_of_parameters_are_said(tmp_path):
     model, data = images()
     write_report(model, data, tmp_path / "a.html", memory=30_000)

@@ -79,6 +79,7 @@ def test_of_many_layers_those_that_are_missed_most_are_shown(findings):
     assert names == [f"layer {k}" for k in range(pictures.MOST)]
 
 
+@pytest.mark.long
 def test_a_reader_s_own_style_changes_nothing(findings):
     drawn = pictures.drawn(findings)
     with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "lines.linewidth": 9}):

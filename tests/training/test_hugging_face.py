@@ -101,6 +101,7 @@ def test_training_is_the_same_and_rows_are_what_the_measure_says(tmp_path):
     assert tracker.tracker.last.value == float(found[2]["value"])
 
 
+@pytest.mark.long
 def test_steps_are_those_of_the_optimizer_and_a_training_that_resumes_appends(tmp_path):
     path, settings = tmp_path / "a.csv", {"gradient_accumulation_steps": 2}
     first, again = (callback(PROBE, path, every=2) for _ in range(2))
@@ -110,6 +111,7 @@ def test_steps_are_those_of_the_optimizer_and_a_training_that_resumes_appends(tm
     assert steps(path) == ["0", "2", "4"]
 
 
+@pytest.mark.long
 def test_mixed_precision_leaves_the_measure_in_float64(tmp_path):
     found = []
     for name, mixed in (("a.csv", False), ("b.csv", True)):

@@ -30,6 +30,7 @@ def test_normalised_network_has_the_same_igs(seed, activation):
     assert_same_igs(before, after)
 
 
+@pytest.mark.long
 def test_convolutions_have_one_length_a_channel_and_the_same_igs():
     model, x, y = architecture("convolution", 0, 50)
     normalized = normalize_weights(model)
