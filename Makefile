@@ -110,7 +110,7 @@ PYTHONS := $(foreach minor,11 12 13,$(shell which python3.$(minor) 2>/dev/null))
 
 compat: setup ## Try networks of many kinds with the oldest and the newest torch and each Python
 	@test -n "$(PYTHONS)" || { echo "there is no python3.11, python3.12 or python3.13"; exit 1; }
-	@mkdir -p build/compat && grep -v '^torch==' constraints.txt > build/compat/constraints.txt
+	@mkdir -p build/compat && grep -v -E '^(torch|setuptools)==' constraints.txt > build/compat/constraints.txt
 	@set -e; for python in $(PYTHONS); do for torch in $(TORCHES); do \
 		own=build/compat/$$(basename $$python)-torch-$$torch; \
 		echo "== $$own"; \

@@ -43,7 +43,9 @@ class LogitFunction:
     name → tensor of the working dtype. ``evaluate(values, args, kwargs)`` gives the logits for
     values of all of them. ``source`` makes the same function again in another dtype. ``layers``,
     of a sequential network whose output are the logits. ``module``, the converted copy that
-    ``evaluate`` calls, for hooks; None for a pair (function, params).
+    ``evaluate`` calls, for hooks; None for a pair (function, params). ``structure``, the same for
+    passes over its calls; None too where θ is no longer its parameters by name, or the logits are
+    picked out of its output.
     """
 
     evaluate: Callable[[Mapping[str, Tensor], tuple[Any, ...], dict[str, Any]], Tensor]
@@ -53,6 +55,7 @@ class LogitFunction:
     full_parameter_count: int
     layers: tuple[Layer, ...] | None = None
     module: nn.Module | None = None
+    structure: nn.Module | None = None
 
     def call(
         self, theta: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -163,7 +166,8 @@ def logit_function(
             return _pick(call(values, *args, **kwargs), logits)
 
         total = sum(values[name].numel() for name in trainable)
-        return LogitFunction(evaluate, theta, constants, build, total, layers, module)
+        structure = module if logits is None else None
+        return LogitFunction(evaluate, theta, constants, build, total, layers, module, structure)
 
     return build(dtype)
 

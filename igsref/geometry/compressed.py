@@ -147,7 +147,14 @@ def chosen_entries(problem: Problem, columns: Int64[Tensor, " columns"]) -> Prob
         return function.evaluate(whole, args, kwargs)
 
     constants = {**function.constants, **function.parameters}
-    part = replace(function, evaluate=evaluate, parameters=theta, constants=constants, layers=None)
+    part = replace(
+        function,
+        evaluate=evaluate,
+        parameters=theta,
+        constants=constants,
+        layers=None,
+        structure=None,
+    )
     return replace(problem, function=part)
 
 

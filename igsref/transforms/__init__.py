@@ -4,6 +4,7 @@ Bijections of parameter space, for ``igsref.reparametrize``; symmetries of one n
 that changes the number of parameters.
 """
 
+from igsref.graph import channel_graph
 from igsref.transforms.bijections import (
     AffineCoupling,
     Bijection,
@@ -22,7 +23,6 @@ from igsref.transforms.bijections import (
     Triangular,
     invert,
 )
-from igsref.transforms.graph import channel_graph
 from igsref.transforms.surgery import (
     absorb_batch_norm,
     add_dead_unit,

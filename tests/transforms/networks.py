@@ -96,6 +96,15 @@ class Tokens(nn.Module):
         return self.last(torch.relu(self.first(torch.relu(self.embedding(tokens)))).flatten(1))
 
 
+def grouped() -> nn.Sequential:
+    """A convolution in groups of several channels, and GroupNorm over several and over all."""
+    return nn.Sequential(
+        *(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.GroupNorm(3, 6)),
+        *(nn.ReLU(), nn.Conv2d(6, 5, 1), nn.GroupNorm(1, 5), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)),
+    )
+
+
 def normalised_perceptron() -> nn.Sequential:
     """BatchNorm over vectors, with and without an affine map, and LayerNorm."""
     return nn.Sequential(
@@ -185,6 +194,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor]]] = {
     "VGG with tanh": (lambda: vgg(nn.Tanh), images),
     "ResNet": (ResNet, images),
     "depthwise": (Depthwise, images),
+    "grouped": (grouped, images),
     "flattened tokens": (Tokens, tokens),
     "attention": (Attention, tokens),
     "residual, module used twice": (lambda: Residual(4), lambda s: gaussian(s, 4, 4)),

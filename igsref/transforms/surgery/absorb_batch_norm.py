@@ -34,8 +34,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from igsref.arguments import check_model
-from igsref.transforms.graph import is_altered
-from igsref.transforms.graph.tracing import trace
+from igsref.graph import is_altered
+from igsref.graph.tracing import trace
 
 _Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _NORMS: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from igsref.arguments import check_generator, check_type
-from igsref.transforms.graph import ChannelGroup, Place, channel_graph, told
-from igsref.transforms.graph.tracing import trace
+from igsref.graph import ChannelGroup, Place, channel_graph, told
+from igsref.graph.tracing import trace
 from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow, tensor_of
 
 

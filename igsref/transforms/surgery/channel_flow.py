@@ -18,8 +18,8 @@ from enum import Enum
 
 from torch import Tensor, fx, nn
 
-from igsref.transforms.graph import ChannelGroup
-from igsref.transforms.graph.tracing import calls, trace
+from igsref.graph import ChannelGroup
+from igsref.graph.tracing import calls, trace
 
 # Types are compared exactly: a subclass may compute something else.
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -93,10 +93,10 @@ def _module(root: nn.Module, node: fx.Node) -> nn.Module | None:
 def _step(node: fx.Node, module: nn.Module | None, signals: list[Signal]) -> Signal:
     """What a call makes of the channel."""
     name = _name(node, module)
-    if type(module) is nn.LayerNorm:
+    if isinstance(module, nn.LayerNorm | nn.GroupNorm):
         raise ValueError(
-            f"the channels pass {node.name!r}, a LayerNorm, which takes the mean and variance of "
-            "all of them; no unit can be added to them"
+            f"the channels pass {node.name!r}, a {type(module).__name__}, which takes the mean and "
+            "variance of several of them; no unit can be added to them"
         )
     if name in _PASSIVE:
         return signals[0]

@@ -7,7 +7,7 @@ With other factors call ``model.double()`` first: the float32 weights that come 
 rounding, those of another network, whose IGS agrees to that rounding only (1e-9 to 1e-7 of itself
 in small networks); brackets of the two may be disjoint.
 
-``print(channel_graph(model))``, of ``igsref.transforms.graph``, shows the groups of channels that
+``print(channel_graph(model))``, of ``igsref.graph``, shows the groups of channels that
 factors, signs and orders are for.
 """
 

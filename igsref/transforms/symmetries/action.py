@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from igsref.arguments import check_sequence, check_type, described
-from igsref.transforms.graph import ChannelGroup, Place, told
+from igsref.graph import ChannelGroup, Place, told
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
@@ -47,11 +47,18 @@ def _scale(tensors: dict[str, Tensor], place: Place, factor: Tensor, operation: 
             f"factors must be finite and not zero in {tensor.dtype}, the type of {place.tensor}; "
             f"that of its channel {channel} is {factor[channel].item()}"
         )
-    spread = size[None, :, None].expand(place.outer, -1, place.inner).reshape(-1)
-    shape = [-1 if axis == place.axis else 1 for axis in range(tensor.ndim)]
-    scaled = operation(tensor, spread.view(shape))
+    scaled = operation(tensor, _spread(place, size, tensor))
     _check_range(place.tensor, tensor, scaled)
     tensor.copy_(scaled)
+
+
+def _spread(place: Place, size: Tensor, tensor: Tensor) -> Tensor:
+    """One number per channel, where the entries of each channel are."""
+    if place.groups > 1:
+        blocks = size.view(place.groups, 1, -1).expand(-1, len(tensor) // place.groups, -1)
+        return blocks.reshape(*tensor.shape[:2], *[1] * (tensor.ndim - 2))
+    spread = size[None, :, None].expand(place.outer, -1, place.inner).reshape(-1)
+    return spread.view([-1 if axis == place.axis else 1 for axis in range(tensor.ndim)])
 
 
 def _check_range(name: str, before: Tensor, after: Tensor) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from igsref.arguments import check_draw, check_model, check_sequence, check_tensor
-from igsref.transforms.graph import is_altered
+from igsref.graph import is_altered
 
 Bases = Sequence[Float[Tensor, "heads dim dim"]]
 _QUERY, _KEY, _VALUE = range(3)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from igsref.arguments import check_draw, check_sequence, check_tensor
-from igsref.transforms.graph import ChannelGroup, channel_graph
+from igsref.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,

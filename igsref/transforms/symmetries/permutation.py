@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from igsref.arguments import check_draw, described
-from igsref.transforms.graph import ChannelGroup, channel_graph
+from igsref.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,

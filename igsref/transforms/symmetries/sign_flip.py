@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from igsref.arguments import check_draw
-from igsref.transforms.graph import ChannelGroup, channel_graph
+from igsref.graph import ChannelGroup, channel_graph
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from igsref.arguments import check_draw, check_number, check_tensor
-from igsref.transforms.graph import channel_graph
+from igsref.graph import channel_graph
 
 
 def shift_softmax(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igsref.transforms.graph import ChannelGroup, Place
+from igsref.graph import ChannelGroup, Place
 from igsref.transforms.surgery.channel import (
     Part,
     appended,

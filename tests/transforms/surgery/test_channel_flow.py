@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igsref.transforms.graph import ChannelGroup, Place
-from igsref.transforms.graph.functions import FUNCTIONS
-from igsref.transforms.graph.layers import LAYERS as LAYER_RULES
+from igsref.graph import ChannelGroup, Place
+from igsref.graph.functions import FUNCTIONS
+from igsref.graph.layers import LAYERS as LAYER_RULES
 from igsref.transforms.surgery.channel_flow import LAYERS, NORMS, Signal, follow
 from tests.strategies import gaussian
 
@@ -49,6 +49,8 @@ def test_signal_behind(between, made, expected):
 def test_layer_norm_is_refused_by_name(affine):
     with pytest.raises(ValueError, match="the channels pass '_1', a LayerNorm, which takes the m"):
         read(nn.LayerNorm(3, elementwise_affine=affine))
+    with pytest.raises(ValueError, match="the channels pass '_1', a GroupNorm, which takes the m"):
+        read(nn.GroupNorm(1, 3, affine=affine))
 
 
 class Between(nn.Module):
@@ -188,7 +190,7 @@ def test_every_read_of_a_layer_called_twice_is_told():
 UNARY = [
     call for call in FUNCTIONS if call not in (getattr, operator.getitem, torch.adaptive_max_pool1d)
 ]
-MIXING = (nn.LayerNorm, nn.MultiheadAttention, nn.Embedding)
+MIXING = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding)
 
 
 def build(layer: type[nn.Module]) -> nn.Module:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from igsref.transforms.graph import ChannelGroup, Place
+from igsref.graph import ChannelGroup, Place
 from igsref.transforms.symmetries.action import (
     check_fit,
     check_place,

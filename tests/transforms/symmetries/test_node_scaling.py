@@ -119,7 +119,10 @@ def test_factors_that_do_not_fit_are_refused(factors, message):
         (mlp(0, [2, 3, 2], nn.Tanh), r"no channels that can be scaled.*1 \(Tanh\)"),
         (mlp(0, [2, 3], nn.ReLU), "no channels that can be scaled.*an output of the network"),
         (NETWORKS["residual, module used twice"][0](), r"branch\.1 \(GELU\)"),
-        (nn.Sequential(nn.Linear(2, 2), nn.GroupNorm(1, 2), nn.Linear(2, 2)), r"1 \(GroupNorm\)"),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.LocalResponseNorm(1), nn.Linear(2, 2)),
+            r"1 \(LocalResponseNorm\)",
+        ),
     ],
 )
 def test_a_network_without_a_place_is_refused_and_what_is_in_the_way_named(model, message):

@@ -2,15 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
-from igsref.transforms.graph.ledger import Stop
-from igsref.transforms.graph.values import Pair, Rank, Unknown, Value
-from igsref.transforms.graph.walk import Walk, as_value
+from igsref.graph.ledger import Stop
+from igsref.graph.values import Pair, Rank, Unknown, Value
+from igsref.graph.walk import Walk, as_value
 
 
 def walk_with(size: int) -> tuple[Walk, Value]:
     walk = Walk({}, {}, label="here")
-    return walk, Value(walk.ledger.signal(size), -1, Rank.of(2), head="head")
+    return walk, Value(walk.ledger.signal(size), -1, Rank.of(2), maker=nn.Linear(2, 2))
 
 
 def stopped(walk: Walk, signal: int) -> bool:
@@ -36,7 +37,7 @@ def test_a_function_notes_what_it_is_not_and_hides_the_head():
     walk, x = walk_with(3)
     y = walk.through(x, homogeneous=False, odd=True)
     assert walk.ledger.stops == [(Stop.SCALING, x.signal, "here")]
-    assert (y.signal, y.head) == (x.signal, None)
+    assert (y.signal, y.maker) == (x.signal, None)
 
 
 def test_an_opaque_call_stops_all_that_it_is_given_and_returns():

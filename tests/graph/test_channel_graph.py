@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from igsref.transforms.graph import ChannelGroup, Place, channel_graph
+from igsref.graph import ChannelGroup, Place, channel_graph
 from igsref.transforms.symmetries.action import multiply, reorder
 from tests.strategies import TiedAutoencoder, gaussian, mlp
 from tests.transforms.networks import NETWORKS, Block, Tokens, network, ready
@@ -88,7 +88,7 @@ class WithUnknown(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.front = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5))
-        self.norm = nn.GroupNorm(1, 5)
+        self.norm = nn.LocalResponseNorm(2)
         self.back = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def test_unknown_nodes_are_named_and_other_groups_are_offered():
     assert [group.size for group in graph.scaled] == [4, 6]
     assert [group.size for group in graph.permuted] == [4, 6]
     assert "sort (sort) is unknown here" in graph.stops
-    assert "norm (GroupNorm) is unknown here" in graph.stops
+    assert "norm (LocalResponseNorm) is unknown here" in graph.stops
 
 
 def test_inputs_and_outputs_are_in_no_group():
@@ -223,3 +223,68 @@ def test_batch_norm_over_positions_is_not_taken_for_one_over_channels():
     graph = channel_graph(ready(Positions(), 0))
     assert graph.scaled == graph.permuted == ()
     assert any("number of axes" in reason for reason in graph.stops)
+
+
+def shifts(*layers: nn.Module) -> list[tuple[str, int, str | None]]:
+    graph = channel_graph(nn.Sequential(*layers).eval())
+    return [(shift.tensor, shift.count, shift.counterpart) for shift in graph.shifts]
+
+
+def test_constants_that_the_layer_behind_takes_away_are_told():
+    linear, norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+    assert shifts(linear, norm) == [
+        ("1.running_mean", 4, "1.bias"),
+        ("0.bias", 4, "1.bias"),
+    ]
+    assert shifts(linear, nn.BatchNorm1d(4, affine=False), nn.Linear(4, 2)) == []
+    assert shifts(linear, nn.ReLU(), norm) == [("2.running_mean", 4, "2.bias")]
+    assert shifts(linear, nn.LayerNorm(4)) == [("0.weight", 3, None), ("0.bias", 1, None)]
+    assert shifts(linear, nn.GroupNorm(2, 4)) == [("0.bias", 2, None)]
+    assert shifts(linear, nn.Linear(4, 2)) == [("0.bias", 4, "1.bias")]
+    assert shifts(linear, nn.Linear(4, 2, bias=False)) == []
+    assert shifts(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3)) == [("0.bias", 4, "1.bias")]
+    assert shifts(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3, padding=1)) == []
+
+
+def test_constants_of_what_is_used_twice_are_not_taken_away():
+    linear = nn.Linear(4, 4)
+    assert shifts(linear, nn.ReLU(), linear, nn.LayerNorm(4)) == []
+
+    class Reused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one(x)
+            return x + self.two(x)
+
+    assert channel_graph(Reused()).shifts == ()
+
+
+def test_a_norm_over_another_axis_takes_nothing_away():
+    # Over positions, of which there are as many as channels.
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
+    assert channel_graph(model, {"input": 2}).shifts != ()
+    assert channel_graph(model, {"input": 3}).shifts == ()
+
+
+def test_calls_without_gradients_are_told():
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = self.one(x)
+            return self.two(torch.relu(x))
+
+    assert "one (Linear) is called without gradients" in channel_graph(Frozen()).stops
+    with torch.no_grad():  # of the caller's
+        assert [group.size for group in channel_graph(Between()).scaled] == [4]
+
+
+class Between(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))

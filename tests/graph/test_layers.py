@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igsref.transforms.graph import Place, channel_graph
-from igsref.transforms.graph.layers import LAYERS
+from igsref.graph import Place, channel_graph
+from igsref.graph.layers import LAYERS
 
 
 def between(*layers: nn.Module, last: int = 4) -> nn.Sequential:
@@ -74,9 +74,10 @@ def test_pooling_over_the_channels_stops_them():
     assert offers(between(nn.AvgPool1d(2), last=2)) == ([], [], [])
 
 
-def test_grouped_convolutions_of_several_channels_make_channels_that_can_be_scaled():
+def test_grouped_convolutions_of_several_channels_read_and_make_some_that_can_be_scaled():
     graph = channel_graph(images(nn.Conv2d(4, 6, 1, groups=2), features=6))
-    assert [group.size for group in graph.scaled] == [6]
+    assert [group.size for group in graph.scaled] == [4, 6]
+    assert Place("1.weight", 1, groups=2) in graph.scaled[0].consumers
     assert graph.permuted == ()
     assert "1 (Conv2d) has groups of several channels" in graph.stops
 

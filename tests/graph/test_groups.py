@@ -1,6 +1,6 @@
 """Places and groups of channels."""
 
-from igsref.transforms.graph import ChannelGraph, ChannelGroup, Place
+from igsref.graph import ChannelGraph, ChannelGroup, Place
 
 WEIGHT, BIAS, NEXT = Place("a.weight", 0), Place("a.bias", 0), Place("b.weight", 1, inner=4)
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import Enum
 
-from igsref.transforms.graph.groups import ChannelGroup, Place
+from igsref.graph.groups import ChannelGroup, Place, Shift
 
 
 class Role(Enum):
@@ -38,6 +38,11 @@ class Hold:
     axis: int
     outer: int = 1
     inner: int = 1
+    groups: int = 1
+
+    def place(self, tensor: str) -> Place:
+        """The same of a tensor."""
+        return Place(tensor, self.axis, self.outer, self.inner, self.groups)
 
 
 @dataclass
@@ -61,7 +66,7 @@ class Partition:
 
 @dataclass
 class Ledger:
-    """Signals with their sizes, both partitions, what stops each signal, and uses of tensors."""
+    """Signals with their sizes, both partitions, what stops each, uses of tensors, and shifts."""
 
     sizes: list[int | None] = field(default_factory=list)
     scaled: Partition = field(default_factory=Partition)
@@ -69,6 +74,7 @@ class Ledger:
     stops: list[tuple[Stop, int, str]] = field(default_factory=list)
     uses: dict[str, list[tuple[Hold, ...]]] = field(default_factory=lambda: defaultdict(list))
     fixed: dict[str, str] = field(default_factory=dict)
+    shifts: list[tuple[int, Shift]] = field(default_factory=list)
 
     def signal(self, size: int | None) -> int:
         """A new signal of so many channels."""
@@ -103,6 +109,10 @@ class Ledger:
         """A tensor must stay as it is: nobody knows all that is done with it."""
         self.fixed.setdefault(tensor, reason)
 
+    def used_once(self, tensor: str) -> bool:
+        """Whether all that is done with a tensor is one call of its layer."""
+        return len(self.uses[tensor]) == 1 and tensor not in self.fixed
+
     def settle(self) -> None:
         """Tie the signals of tensors used twice; stop those whose uses do not agree."""
         for tensor, uses in self.uses.items():
@@ -115,7 +125,7 @@ class Ledger:
                 self.stop(Stop.ALL, hold.signal, reason or "")
 
     def _shape(self, use: tuple[Hold, ...]) -> list[tuple[object, ...]]:
-        return [(h.role, h.axis, h.outer, h.inner, self.sizes[h.signal]) for h in use]
+        return [(h.role, h.place(""), self.sizes[h.signal]) for h in use]
 
     def groups(self, partition: Partition, *stopped: Stop) -> tuple[ChannelGroup, ...]:
         """Sets of a partition that nothing stops, made by some tensor and read by some tensor."""
@@ -129,7 +139,7 @@ class Ledger:
         for tensor, uses in self.uses.items():
             for hold in (hold for use in uses for hold in use):
                 if partition.root(hold.signal) == root:
-                    places[hold.role][Place(tensor, hold.axis, hold.outer, hold.inner)] = None
+                    places[hold.role][hold.place(tensor)] = None
         notes: dict[Stop, dict[str, None]] = {what: {} for what in Stop}
         for what, signal, reason in self.stops:
             if partition.root(signal) == root:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from igsref.transforms.graph.values import Extent, Order, Pair, Rank, Shape, Unknown, Value
-from igsref.transforms.graph.walk import Walk, as_value
+from igsref.graph.values import Extent, Order, Pair, Rank, Shape, Unknown, Value
+from igsref.graph.walk import Walk, as_value
 
 Call = Callable[..., Any]
 
@@ -25,7 +25,7 @@ def flatten(walk: Walk, input: Value, start_dim: Any = 0, end_dim: Any = -1) -> 
     if x.order is not Order.PLAIN or x.axis is None or (x.axis == -1 and rank == 2):
         return replace(x, rank=Rank.of(2))
     if x.axis == -1:
-        return replace(x, rank=Rank.of(2), order=Order.TILES, head=None)
+        return replace(x, rank=Rank.of(2), order=Order.TILES, maker=None)
     if rank is None or x.axis != 1 - rank:
         raise Unknown("flattens axes on both sides of the channels")
     return Value(x.signal, -1, Rank.of(2), Order.BLOCKS)
@@ -54,7 +54,7 @@ def mean(walk: Walk, input: Value, dim: Any = None, keepdim: Any = False) -> Val
         # Only channels on the last axis come without a known rank.
         walk.demand(x.rank, range(max(places) + 2, 64), x.signal)
     if keepdim:
-        return replace(x, head=None)
+        return replace(x, maker=None)
     behind = sum(x.axis < place < 0 for place in places)
     return Value(x.signal, x.axis + behind, x.rank.plus(-len(places)))
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 TRAINING = "in training mode"
 """How a reason ends that ``model.eval()`` takes away."""
@@ -71,14 +72,15 @@ class Value:
 
     axis: of the channels, counted from the end; None where it is not known, which is so of inputs
         and of what unknown calls return: their signals are stopped.
-    head: the Linear whose output this is, unchanged.
+    maker: the layer, with a weight and maybe a bias, whose output this is, unchanged and read by
+        one call.
     """
 
     signal: int
     axis: int | None
     rank: Rank
     order: Order = Order.PLAIN
-    head: str | None = None
+    maker: Any = None
 
 
 @dataclass(frozen=True)

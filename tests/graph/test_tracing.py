@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from igsref.graph import channel_graph
+from igsref.graph.tracing import calls, is_altered, trace
 from igsref.transforms import hidden_widths, scalable_widths
-from igsref.transforms.graph import channel_graph
-from igsref.transforms.graph.tracing import calls, is_altered, trace
 from tests.strategies import Branching
 from tests.transforms.networks import ResNet
 

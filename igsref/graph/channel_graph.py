@@ -5,30 +5,34 @@ keeps what it reads, and what it returns, as it is.
 """
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from igsref.transforms.graph.functions import FUNCTIONS, METHODS
-from igsref.transforms.graph.groups import ChannelGraph
-from igsref.transforms.graph.layers import LAYERS
-from igsref.transforms.graph.ledger import Ledger, Stop
-from igsref.transforms.graph.tracing import calls, is_altered, trace
-from igsref.transforms.graph.values import Rank, Unknown, Value
-from igsref.transforms.graph.walk import Walk, as_value
+from igsref.graph.functions import FUNCTIONS, METHODS
+from igsref.graph.groups import ChannelGraph
+from igsref.graph.layers import LAYERS
+from igsref.graph.ledger import Stop
+from igsref.graph.tracing import WITHOUT_GRADIENT, calls, is_altered, trace
+from igsref.graph.values import Rank, Unknown, Value
+from igsref.graph.walk import Walk, as_value
 
 _OUTPUT = "an output of the network"
 
 
-def channel_graph(model: nn.Module) -> ChannelGraph:
+def channel_graph(model: nn.Module, axes: Mapping[str, int] | None = None) -> ChannelGraph:
     """Which channels of a network may be scaled, change sign or be permuted, and what stops others.
 
-    Known are Linear, convolutions, BatchNorm in evaluation mode, LayerNorm, activations, sums,
-    pooling, means over positions, flattening, embeddings, attention as a whole. The first axis of
-    inputs is the batch's, and the network returns logits (N, C); optional arguments of its
+    Known are Linear, convolutions, BatchNorm in evaluation mode, LayerNorm, GroupNorm, activations,
+    sums, pooling, means over positions, flattening, embeddings, attention as a whole. The first
+    axis of inputs is the batch's, and the network returns logits (N, C); optional arguments of its
     forward stand at their defaults. Buffers count as constants of the function: the μ of a
     BatchNorm is scaled with what it centres.
+
+    axes: how many axes inputs have, by the names of the forward's arguments, where that is known.
 
     Raises TypeError for what is no module; ValueError for what torch.fx cannot trace.
 
@@ -44,9 +48,18 @@ def channel_graph(model: nn.Module) -> ChannelGraph:
     for node in calls(graph):
         if node.op == "output":
             head = _leave(walk, node.args[0], values)
+        elif node.op == "placeholder":
+            values[node] = _input(walk, str(node.target), axes or {})
         else:
-            values[node] = _enter(walk, node, values, root)
+            found = _enter(walk, node, values, root)
+            alone = len(node.users) == 1 or not isinstance(found, Value)
+            values[node] = found if alone else replace(found, maker=None)
     return _conclude(walk, head)
+
+
+def _input(walk: Walk, name: str, axes: Mapping[str, int]) -> Value:
+    rank = Rank.of(axes[name]) if name in axes else Rank()
+    return Value(walk.stopped(f"{name} is an input of the network"), None, rank)
 
 
 def _names(model: nn.Module) -> dict[int, str]:
@@ -67,9 +80,6 @@ def _fix_shared_storage(model: nn.Module, walk: Walk) -> None:
 
 def _enter(walk: Walk, node: fx.Node, values: dict[fx.Node, Any], root: nn.Module) -> Any:
     """What is known of the result of a call."""
-    if node.op == "placeholder":
-        reason = f"{node.target} is an input of the network"
-        return Value(walk.stopped(reason), None, Rank())
     if node.op == "get_attr":
         return _stored(walk, node, root)
     module = root.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -113,6 +123,8 @@ def _looked_up(walk: Walk, node: fx.Node, module: nn.Module | None) -> Any:
         rule, first = (None if is_altered(module) else LAYERS.get(type(module))), [walk, module]
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if node.meta.get(WITHOUT_GRADIENT):
+            raise Unknown("is called without gradients")
         try:
             bound = inspect.signature(rule).bind(*first, *args, **kwargs)
         except TypeError:
@@ -141,30 +153,40 @@ def _leave(walk: Walk, returned: Any, values: dict[fx.Node, Any]) -> Value | Non
 
 def _conclude(walk: Walk, output: Value | None) -> ChannelGraph:
     ledger = walk.ledger
-    for rank, allowed, signal, reason in walk.demands:
-        if rank.known not in allowed:
-            ledger.stop(Stop.ALL, signal, reason)
+    failed = {
+        signal: reason
+        for rank, allowed, signal, reason in walk.demands
+        if rank.known not in allowed
+    }
+    for signal, reason in failed.items():
+        ledger.stop(Stop.ALL, signal, reason)
     ledger.settle()
     reasons = (reason for what, _, reason in ledger.stops if what in (Stop.ALL, Stop.PERMUTING))
     return ChannelGraph(
         scaled=ledger.groups(ledger.scaled, Stop.ALL),
         permuted=ledger.groups(ledger.permuted, Stop.ALL, Stop.PERMUTING),
         stops=tuple(dict.fromkeys(reasons)),
-        head=_free_head(ledger, output),
+        head=_free_head(walk, output),
+        shifts=tuple(
+            shift
+            for signal, shift in ledger.shifts
+            if signal not in failed and all(map(ledger.used_once, shift.tensors))
+        ),
     )
 
 
-def _free_head(ledger: Ledger, output: Value | None) -> str | None:
+def _free_head(walk: Walk, output: Value | None) -> str | None:
     """The output's Linear, if all that is done with its result and tensors is to return it."""
-    if output is None or output.head is None:
+    if output is None or not isinstance(output.maker, nn.Linear):
         return None
-    tensors = {
-        tensor: uses
+    ledger = walk.ledger
+    tensors = [
+        tensor
         for tensor, uses in ledger.uses.items()
         if any(hold.signal == output.signal for use in uses for hold in use)
-    }
+    ]
     set_of = ledger.scaled.root(output.signal)
     alone = [ledger.scaled.root(s) for s in range(len(ledger.sizes))].count(set_of) == 1
     reasons = {reason for _, signal, reason in ledger.stops if signal == output.signal}
-    once = all(len(uses) == 1 and name not in ledger.fixed for name, uses in tensors.items())
-    return output.head if alone and once and reasons <= {_OUTPUT} else None
+    once = all(map(ledger.used_once, tensors))
+    return walk.modules[id(output.maker)] if alone and once and reasons <= {_OUTPUT} else None

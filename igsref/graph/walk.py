@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from igsref.transforms.graph.ledger import Hold, Ledger, Stop
-from igsref.transforms.graph.values import Order, Pair, Rank, Unknown, Value
+from igsref.graph.groups import Shift
+from igsref.graph.ledger import Hold, Ledger, Stop
+from igsref.graph.values import Order, Pair, Rank, Unknown, Value
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Walk:
             self.ledger.stop(Stop.SCALING, x.signal, self.label)
         if not odd:
             self.ledger.stop(Stop.FLIPPING, x.signal, self.label)
-        return replace(x, head=None)
+        return replace(x, maker=None)
 
     def read(self, x: Value, axis: int, size: int) -> int:
         """The signal that a layer reads along an axis; one that is stopped if it is no channels."""
@@ -64,6 +65,14 @@ class Walk:
         """Note one use of a layer's tensor; None is a layer without it."""
         if tensor is not None:
             self.ledger.use(self.tensors[id(tensor)], *holds)
+
+    def shift(
+        self, signal: int, tensor: Tensor | None, count: int, counterpart: Tensor | None = None
+    ) -> None:
+        """Note constants on a signal that are taken away, or that the counterpart makes good."""
+        if tensor is not None:
+            name = None if counterpart is None else self.tensors[id(counterpart)]
+            self.ledger.shifts.append((signal, Shift(self.tensors[id(tensor)], count, name)))
 
     def fix(self, module: nn.Module, reason: str) -> None:
         """All tensors of a module stay as they are."""

@@ -20,12 +20,15 @@ class Place:
     features from c·H·W on (inner = H·W).
 
     tensor: name of the parameter or buffer in the model.
+    groups: of a grouped convolution, which reads an equal share of the channels by each block of
+        rows: the axis, 1, is that much shorter.
     """
 
     tensor: str
     axis: int
     outer: int = 1
     inner: int = 1
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,28 @@ def _names(places: tuple[Place, ...]) -> str:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Constants that may be added to what a tensor gives to the channels behind it.
+
+    Not a whole symmetry of the tensors at any size, but one of the function: the layer that reads
+    the channels takes the constants away again, or its own bias does.
+
+    tensor: the bias, the weight (the same row added to all), or the mean that is subtracted.
+    count: how many such constants there are, independent of each other.
+    counterpart: the bias that makes them good; None where a normalisation takes them away.
+    """
+
+    tensor: str
+    count: int
+    counterpart: str | None = None
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What is changed."""
+        return (self.tensor,) if self.counterpart is None else (self.tensor, self.counterpart)
+
+
+@dataclass(frozen=True)
 class ChannelGraph:
     """The channel groups of a network, in the order in which it makes them.
 
@@ -86,12 +111,15 @@ class ChannelGraph:
         ways, inputs and outputs.
     head: name of the Linear whose output is the network's, if there is one and nothing else uses
         its tensors.
+    shifts: constants that a tensor may add to channels and the layer behind takes away; of tensors
+        that are used once.
     """
 
     scaled: tuple[ChannelGroup, ...]
     permuted: tuple[ChannelGroup, ...]
     stops: tuple[str, ...] = field(default=())
     head: str | None = None
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def scalable(self) -> tuple[ChannelGroup, ...]:

@@ -16,14 +16,30 @@ from igsref.arguments import check_model
 from igsref.randomness import preserved_random_state
 
 _CHECKS = (torch._assert, _assert_is_none)
+WITHOUT_GRADIENT = "without_gradient"
+"""Key of a node's ``meta``: True for a call that the network makes under ``torch.no_grad``."""
 
 
 class LayerTracer(fx.Tracer):
     """A tracer whose leaves are torch's own layers and all that hooks or parametrisations touch."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.differentiates = _differentiates()
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """A node that knows whether autograd would be told of its call."""
+        node = super().create_node(*args, **kwargs)
+        node.meta[WITHOUT_GRADIENT] = self.differentiates and not _differentiates()
+        return node
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a call of the module is one node."""
         return is_altered(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _differentiates() -> bool:
+    return torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
 def is_altered(module: nn.Module) -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from igsref.transforms.graph.functions import flatten, pooled
-from igsref.transforms.graph.ledger import Hold, Role, Stop
-from igsref.transforms.graph.values import TRAINING, Order, Pair, Rank, Unknown, Value
-from igsref.transforms.graph.walk import Walk
+from igsref.graph.functions import flatten, pooled
+from igsref.graph.ledger import Hold, Role, Stop
+from igsref.graph.values import TRAINING, Order, Pair, Rank, Unknown, Value
+from igsref.graph.walk import Walk
 
 Layer = Callable[..., Any]
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -27,7 +27,14 @@ def linear(walk: Walk, layer: nn.Linear, input: Value) -> Value:
         reads = Hold(Role.CONSUMER, input.signal, 1, outer=features // size)
     walk.use(layer.weight, Hold(Role.PRODUCER, out, 0), reads)
     walk.use(layer.bias, Hold(Role.PRODUCER, out, 0))
-    return Value(out, -1, input.rank, head=walk.modules[id(layer)])
+    _make_good(walk, input, reads.signal, layer.bias)
+    return Value(out, -1, input.rank, maker=layer)
+
+
+def _make_good(walk: Walk, input: Value, read: int, bias: Tensor | None) -> None:
+    """A constant that the layer before adds to a channel arrives here as one, and so may leave."""
+    if input.maker is not None and read == input.signal and bias is not None:
+        walk.shift(read, input.maker.bias, walk.ledger.sizes[read] or 0, bias)
 
 
 def convolution(walk: Walk, layer: Convolution, input: Value) -> Value:
@@ -43,11 +50,15 @@ def convolution(walk: Walk, layer: Convolution, input: Value) -> Value:
         _depthwise(walk, layer, source, makes)
     else:
         reason = f"{walk.label} has groups of several channels"
-        walk.ledger.stop(Stop.ALL, source, reason)
+        walk.ledger.stop(Stop.PERMUTING, source, reason)
         walk.ledger.stop(Stop.PERMUTING, out, reason)
-        walk.use(layer.weight, makes)
+        walk.use(layer.weight, makes, Hold(Role.CONSUMER, source, 1, groups=layer.groups))
     walk.use(layer.bias, makes)
-    return Value(out, -spatial - 1, Rank.of(spatial + 2))
+    # Zeros around the maps are no constant; all other paddings repeat what they find.
+    padded = layer.padding_mode == "zeros" and layer.padding not in ("valid", (0,) * spatial)
+    if not padded:
+        _make_good(walk, input, source, layer.bias)
+    return Value(out, -spatial - 1, Rank.of(spatial + 2), maker=layer)
 
 
 def _depthwise(walk: Walk, layer: Convolution, source: int, makes: Hold) -> None:
@@ -83,9 +94,11 @@ def batch_norm(walk: Walk, layer: BatchNorm, input: Value) -> Value:
     makes = Hold(Role.PRODUCER, out, 0)
     walk.use(gain, makes, Hold(Role.CONSUMER, source, 0))
     walk.use(layer.bias, makes)
+    walk.shift(source, layer.running_mean, layer.num_features, layer.bias)
+    _make_good(walk, input, source, layer.bias)
     walk.demand(input.rank, range(1 - axis, 2 - axis), out)
     walk.ledger.couple(source, out)
-    return Value(out, axis, input.rank)
+    return Value(out, axis, input.rank, maker=layer)
 
 
 def _normalised(walk: Walk, layer: BatchNorm, input: Value) -> tuple[int, int]:
@@ -104,17 +117,43 @@ def layer_norm(walk: Walk, layer: nn.LayerNorm, input: Value) -> Value:
         raise Unknown("normalises over several axes")
     (size,) = layer.normalized_shape
     source = walk.read(input, -1, size)
-    walk.ledger.stop(Stop.SCALING, source, walk.label)
-    walk.ledger.stop(Stop.FLIPPING, source, walk.label)
+    if isinstance(input.maker, nn.Linear) and source == input.signal:
+        # Their mean is subtracted: the same number for all channels, whatever it depends on.
+        walk.shift(source, input.maker.weight, input.maker.in_features)
+        walk.shift(source, input.maker.bias, 1)
+    out = _mixed(walk, source, layer, size)
+    walk.ledger.couple(source, out)
+    return Value(out, -1, input.rank, maker=layer)
+
+
+def group_norm(walk: Walk, layer: nn.GroupNorm, input: Value) -> Value:
+    """Mixes the channels of each group over all positions; γ and β make new factors."""
+    if input.axis is None:
+        raise Unknown("normalises groups of an axis that is not known")
+    size = layer.num_channels
+    source = walk.read(input, input.axis, size)
+    walk.demand(input.rank, range(1 - input.axis, 2 - input.axis), source)
+    if input.maker is not None and source == input.signal:
+        # Constants only: what differs from position to position is no mean.
+        walk.shift(source, input.maker.bias, layer.num_groups)
+    out = _mixed(walk, source, layer, size)
+    walk.demand(input.rank, range(1 - input.axis, 2 - input.axis), out)
+    walk.ledger.couple(source, out)
+    if 1 < layer.num_groups < size:
+        walk.ledger.stop(Stop.PERMUTING, source, f"{walk.label} has groups of several channels")
+    return Value(out, input.axis, input.rank, maker=layer)
+
+
+def _mixed(walk: Walk, source: int, layer: nn.LayerNorm | nn.GroupNorm, size: int) -> int:
+    """The channels behind a normalisation over those of each sample alone."""
     out = walk.ledger.signal(size)
-    if not layer.elementwise_affine:
-        # Nothing makes these channels, so nothing can scale what they are added to.
-        walk.ledger.stop(Stop.SCALING, out, walk.label)
-        walk.ledger.stop(Stop.FLIPPING, out, walk.label)
+    # Without γ, nothing makes the channels behind, so nothing can scale what they are added to.
+    for signal in (source,) if layer.weight is not None else (source, out):
+        walk.ledger.stop(Stop.SCALING, signal, walk.label)
+        walk.ledger.stop(Stop.FLIPPING, signal, walk.label)
     for tensor in (layer.weight, layer.bias):
         walk.use(tensor, Hold(Role.PRODUCER, out, 0))
-    walk.ledger.couple(source, out)
-    return Value(out, -1, input.rank)
+    return out
 
 
 def embedding(walk: Walk, layer: nn.Embedding, input: Value) -> Value:
@@ -206,6 +245,7 @@ LAYERS: dict[type[nn.Module], Layer] = {
     nn.BatchNorm2d: batch_norm,
     nn.BatchNorm3d: batch_norm,
     nn.LayerNorm: layer_norm,
+    nn.GroupNorm: group_norm,
     nn.Embedding: embedding,
     nn.MultiheadAttention: attention,
     nn.Flatten: flattening,
@@ -213,15 +253,21 @@ LAYERS: dict[type[nn.Module], Layer] = {
     nn.Dropout1d: dropout,
     nn.Dropout2d: dropout,
     nn.Dropout3d: dropout,
+    nn.AlphaDropout: dropout,
+    nn.FeatureAlphaDropout: dropout,
     nn.Identity: identity,
     nn.MaxPool1d: pooling(1, odd=False),
     nn.MaxPool2d: pooling(2, odd=False),
+    nn.MaxPool3d: pooling(3, odd=False),
     nn.AvgPool1d: pooling(1, odd=True),
     nn.AvgPool2d: pooling(2, odd=True),
+    nn.AvgPool3d: pooling(3, odd=True),
     nn.AdaptiveMaxPool1d: pooling(1, odd=False),
     nn.AdaptiveMaxPool2d: pooling(2, odd=False),
+    nn.AdaptiveMaxPool3d: pooling(3, odd=False),
     nn.AdaptiveAvgPool1d: pooling(1, odd=True),
     nn.AdaptiveAvgPool2d: pooling(2, odd=True),
+    nn.AdaptiveAvgPool3d: pooling(3, odd=True),
     nn.RReLU: random_slopes,
     **dict.fromkeys((nn.ReLU, nn.LeakyReLU), elementwise(homogeneous=True, odd=False)),
     **dict.fromkeys(

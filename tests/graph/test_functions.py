@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from igsref.transforms.graph import channel_graph
+from igsref.graph import channel_graph
 
 
 class Net(nn.Module):

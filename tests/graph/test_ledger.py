@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igsref.transforms.graph import Place
-from igsref.transforms.graph.ledger import Hold, Ledger, Partition, Role, Stop
+from igsref.graph import Place
+from igsref.graph.ledger import Hold, Ledger, Partition, Role, Stop
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=12))

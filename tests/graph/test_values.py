@@ -2,7 +2,7 @@
 
 import pytest
 
-from igsref.transforms.graph.values import TRAINING, Rank, Unknown, told
+from igsref.graph.values import TRAINING, Rank, Unknown, told
 
 
 def test_a_rank_found_once_is_known_of_all_derived_results():
