@@ -4,6 +4,7 @@ A logit function with its θ, the samples, and a likelihood, checked once: logit
 (N, C), the forward pass is deterministic, and a sample's logits do not depend on the others.
 """
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex, TypedDict, Unpack
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from igsref.arguments import check_dense, checked_integer
 from igsref.data import Samples, collect, is_one_shot
-from igsref.likelihoods import Likelihood, find_likelihood
+from igsref.likelihoods import Categorical, Likelihood, find_likelihood
 from igsref.model import (
     LogitFunction,
     LogitPicker,
@@ -225,6 +226,7 @@ def _problem(
     _check_independent(function, samples, values)
     _check_precision(function, samples)
     chosen.check_logits(values)
+    _warn_of_probabilities(chosen, values)
     rows = rows.to(values.device)
     targets = chosen.targets(samples.labels, values[rows])
     return Problem(function, samples, chosen, values, targets, rows, known)
@@ -312,6 +314,27 @@ def _check_logits(logits: Float64[Tensor, "samples classes"]) -> None:
         raise ValueError(
             f"logits must be finite; logits[{sample}, {column}] is "
             f"{float(logits[sample, column])} ({len(bad)} of {logits.numel()} are not)"
+        )
+
+
+def _warn_of_probabilities(
+    likelihood: Likelihood, logits: Float64[Tensor, "samples classes"]
+) -> None:
+    """A softmax of a softmax is another model, and seldom the one that was trained.
+
+    C probabilities, each rounded, sum to 1 within C/2 of their spacing, u, and the sum adds C more.
+    """
+    classes = logits.shape[1]
+    if type(likelihood) is not Categorical or classes < 2:
+        return
+    allowed = 2 * classes * torch.finfo(logits.dtype).eps
+    if bool((logits >= 0).all()) and float((logits.sum(dim=1) - 1).abs().max()) <= allowed:
+        warnings.warn(
+            "model returns probabilities: in every row they are not negative and sum to 1. They "
+            "are taken for logits here, and a softmax is applied to them. Leave out the last "
+            "softmax of the model, or return its logarithm, log_softmax, instead",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 

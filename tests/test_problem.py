@@ -277,3 +277,15 @@ def test_a_device_that_is_not_there_is_named(device):
     model, x, y = architecture("MLP with relu", 0, 6)
     with pytest.raises(ValueError, match=f"device must be one that is there; got '{device}'"):
         igsref.as_problem(model, (x, y), device=device)
+
+
+def test_probabilities_in_the_place_of_logits_are_warned_of():
+    model, x, y = architecture("MLP with tanh", 0, 30)
+    softmax = nn.Sequential(model, nn.Softmax(dim=1))
+    with pytest.warns(RuntimeWarning, match="model returns probabilities"):
+        igsref.as_problem(softmax, (x, y))
+    # Logarithms of probabilities are logits, whose softmax they are.
+    log_softmax = nn.Sequential(model, nn.LogSoftmax(dim=1))
+    same = igsref.exact_igs(log_softmax, (x, y))
+    assert same.lower <= igsref.exact_igs(model, (x, y)).upper
+    assert igsref.exact_igs(model, (x, y)).lower <= same.upper

@@ -142,12 +142,20 @@ def fisher_tic(
     Gradients of data that curvature_data does not contain may leave the range of F: of that part
     F⁺ knows nothing. Its share is ``outside`` and :class:`CriterionWarning` tells of it; the value
     counts what is inside, and unlike the IGS **it depends on the parametrisation**.
-    Warns with ``AccuracyWarning`` where rounding leaves the value known to less than 1e-6.
+    Warns with ``CriterionWarning`` where the IGS is saturated, and with ``AccuracyWarning`` where
+    rounding leaves the value known to less than 1e-6.
     Raises ValueError for ``fisher_data``, ``members`` or ``rank_bound`` beside curvature_data, and
     as :func:`igsref.exact_igs`.
     """
     if curvature_data is None:
         result = exact_igs(model, data, memory=memory, **options)
+        if result.saturated:
+            _warn(
+                CriterionWarning,
+                f"F has full row rank: its {result.num_rows} rows are independent, so that every "
+                "gradient lies in its range and the value is a function of the losses alone. It "
+                "says nothing of the landscape, nor of how the network generalizes",
+            )
         return criterion_of(result, training_size=training_size)
     _refuse(options, _POOL, "fisher_tic with curvature_data", "that is where F comes from")
     problem, curved = fisher_curvature(model, data, curvature_data, options)

@@ -16,6 +16,8 @@ from igsref.notebook import html_table
 from igsref.problem import Problem
 
 _HEAVIEST = 10
+_CLOSED = 1e-3
+"""A bracket of this width, relative to the value, leaves a reader nothing to ask for."""
 
 
 def problem_fields(problem: Problem) -> dict[str, Any]:
@@ -183,7 +185,8 @@ class Result:
         rows = [
             ("IGS", f"{self.value:.10g}  ({self._error_text()})"),
             ("bracket", f"[{self.lower:.10g}, {self.upper:.10g}], {self._grade_text()}"),
-            ("IGS / N", f"{self.value / self.num_samples:.6g}"),
+            ("upper end", self._advice()),
+            ("IGS / N", self._mean_text()),
             ("ceiling", f"{self.ceiling:.10g}"),
             ("saturation", self._saturation_text()),
             ("rank of F", self._rank_text()),
@@ -204,7 +207,24 @@ class Result:
                 f"1, {how}: full row rank by {self.margin:.1g} × the estimated rounding. "
                 "The IGS is a function of the losses alone"
             )
+        if self.rank_upper < self.num_rows:
+            return f"{self.saturation:.10g} (F lacks full row rank)"
         return f"{self.saturation:.10g} (full row rank not shown)"
+
+    def _mean_text(self) -> str:
+        """What estimates the gap per sample; of gradients that F is a mean over, no pool."""
+        pooled = self.pool_size != self.num_samples
+        return "" if pooled else f"{self.value / self.num_samples:.6g}"
+
+    def _advice(self) -> str:
+        """What closes a bracket that is open because nothing says how large the rank may be."""
+        closed = self.upper - self.lower <= _CLOSED * self.value
+        if closed or self.history or self.rank >= self.rank_upper:
+            return ""
+        return (
+            f"no proof that F has no direction beyond the {self.rank} seen: igsref.certify may "
+            f"find one; rank_bound={self.rank} takes it on your word"
+        )
 
     def _error_text(self) -> str:
         """What is open of the value, beside what the bracket says."""

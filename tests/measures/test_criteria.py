@@ -47,6 +47,14 @@ def test_tic_is_the_trace_over_the_number_of_samples(seed):
     assert (found.training_size, found.kind, found.uncertainty) == (30, "computed", 0.0)
 
 
+def test_fisher_tic_warns_of_saturation():
+    model, x, y = architecture("MLP with tanh", 0, 4)
+    with pytest.warns(CriterionWarning, match="F has full row rank: its 8 rows are independent"):
+        found = fisher_tic(model, (x, y))
+    ceiling = igsref.exact_igs(model, (x, y)).ceiling / 4
+    assert found.bracket[0] <= ceiling <= found.bracket[1]
+
+
 def test_tic_of_a_network_uses_its_second_derivatives():
     model = mlp(3, [2, 1, 1], nn.Tanh)
     x = gaussian(1, 60, 2)
@@ -72,6 +80,7 @@ def test_tic_takes_gradients_from_data_and_the_metric_from_curvature_data():
     assert tic(problem, curvature_data=other, training_size=40) == found
 
 
+@pytest.mark.filterwarnings("ignore:F has full row rank")
 @pytest.mark.parametrize("name", ["MLP with relu", "batch norm"])
 @pytest.mark.parametrize("samples", [8, 60])
 def test_fisher_tic_is_the_igs_over_the_number_of_samples(name, samples):
@@ -88,6 +97,7 @@ def test_fisher_tic_is_the_igs_over_the_number_of_samples(name, samples):
     assert found.enclosure.upper * samples == pytest.approx(result.upper, rel=2**-46)
 
 
+@pytest.mark.filterwarnings("ignore:F has full row rank")
 @pytest.mark.parametrize("samples", [8, 60])
 def test_the_same_inputs_given_again_are_the_same_metric(samples):
     model, x, y = architecture("MLP with relu", 0, samples)
@@ -134,6 +144,7 @@ def test_what_lies_outside_of_the_range_is_told_and_not_dropped():
     assert found.rank == 1
 
 
+@pytest.mark.filterwarnings("ignore:F has full row rank")
 def test_with_a_part_outside_the_value_depends_on_the_parametrisation():
     """Negative control: θ ↦ (θ_1 + θ_2, θ_2) moves it, and leaves the IGS alone."""
     model, data = plane()
@@ -208,6 +219,7 @@ def test_a_singular_hessian_is_refused_with_its_directions():
         tic(model, (x, y))
 
 
+@pytest.mark.filterwarnings("ignore:F has full row rank")
 def test_an_overparametrised_model_is_refused_or_finite():
     model, data = binary(0, 3, features=5)
     with pytest.raises(ValueError, match="the Hessian is singular: 3 of its 6"):

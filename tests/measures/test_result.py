@@ -2,13 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from torch import nn
 
 import igsref
-from tests.strategies import architecture, gaussian
+from tests.strategies import architecture, classes, fill_, gaussian
 
 
 @pytest.fixture
@@ -54,7 +56,29 @@ def test_report_names_what_a_reader_needs(result):
     text = str(result)
     for word in ("IGS", "IGS / N", "ceiling", "saturation", "rank", "training loss", "heaviest"):
         assert word in text
-    assert "not shown" in text
+    assert "(F lacks full row rank)" in text
+
+
+def test_report_says_where_full_row_rank_is_open(result):
+    assert "(full row rank not shown)" in str(replace(result, rank_upper=result.num_rows))
+
+
+def test_report_gives_no_mean_where_f_is_of_a_pool():
+    model, x, y = architecture("MLP with tanh", 0, 30)
+    pooled = igsref.exact_igs(model, (x, y), fisher_data=gaussian(1, 10, *x.shape[1:]))
+    assert "IGS / N" not in str(pooled)
+
+
+def test_report_says_what_closes_an_open_bracket():
+    # ReLU6 is not homogeneous, and dead units hide that the rank is below m.
+    model = fill_(nn.Sequential(nn.Linear(2, 9), nn.ReLU6(), nn.Linear(9, 3)).double(), 0)
+    data = gaussian(1, 60, 2), classes(2, 60, 3)
+    result = igsref.exact_igs(model, data)
+    assert result.upper > 1.1 * result.value
+    assert f"rank_bound={result.rank} takes it on your word" in str(result)
+    told = igsref.exact_igs(model, data, rank_bound=result.rank)
+    assert told.upper < 1.001 * told.value
+    assert "on your word" not in str(told)
 
 
 def test_a_notebook_shows_the_same_words(result):
