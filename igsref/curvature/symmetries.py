@@ -49,7 +49,7 @@ from igsref.graph import ChannelGraph, ChannelGroup, Place, Shift, channel_graph
 from igsref.likelihoods import Categorical
 from igsref.problem import Problem
 
-_Edges = Int[np.ndarray, "edges 2"]
+_Edges = Int[np.ndarray, "_ 2"]
 
 
 def network_graph(problem: Problem) -> ChannelGraph | None:
@@ -181,4 +181,5 @@ def _held(edges: Sequence[_Edges], channels: int) -> int:
     pairs = np.concatenate([np.empty((0, 2), dtype=np.int64), *edges])
     size = (channels + 1, channels + 1)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=size)
-    return channels - (connected_components(graph, directed=False, return_labels=False) - 1)
+    sets = int(connected_components(graph, directed=False, return_labels=False))
+    return channels - (sets - 1)

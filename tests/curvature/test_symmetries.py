@@ -1,5 +1,6 @@
 """Symmetries of networks, against exact ranks of rational Jacobians."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 import igsref
 from igsref.curvature.factor import differences
 from igsref.curvature.rank_bound import rank_bound
-from igsref.curvature.symmetries import count_symmetries, network_graph
+from igsref.curvature.symmetries import _held, count_symmetries, network_graph
 from tests.curvature.jets import Residual
 from tests.curvature.networks import (
     Network,
@@ -359,3 +360,10 @@ def test_rows_that_autograd_leaves_out_make_no_channels():
 
     assert words() == 36 - 3 - 7
     assert words(padding_idx=0) == words(scale_grad_by_freq=True) == 36 - 7
+
+
+def test_tied_channels_that_nothing_holds_count_one_less():
+    # Channels 0 and 1 are tied, 2 is held by "nothing", the fourth; 3 is left alone.
+    edges = [np.array([[0, 1]]), np.array([[2, 4]])]
+    assert _held(edges, 4) == 4 - 2
+    assert _held([], 3) == _held([], 0) == 0
