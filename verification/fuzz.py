@@ -181,7 +181,7 @@ def _lines() -> st.SearchStrategy[Line]:
         words(["vectors"], ["write"], _NO_DIRECTORIES),
         words(["check"], _FUNCTIONS),
         words(["check"], _FUNCTIONS, ["--examples"], numbers),
-        words(["check"], _FUNCTIONS, ["--json"], _PLACES),
+        words(["check"], _FUNCTIONS, ["--json"]),
         st.lists(st.sampled_from(_WORDS), max_size=4).map(tuple),
     )
     return st.builds(Line, line, _file_recipes())

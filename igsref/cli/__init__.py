@@ -21,10 +21,15 @@ def _print_version(asked: bool) -> bool:
 def main(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="print it and stop"),
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
-    """Exact-geometry reference implementation of information-geometric sharpness (IGS)."""
+    """Exact-geometry reference implementation of information-geometric sharpness (IGS).
+
+    Example: igsref measure nets:lenet digits.npz --weights lenet.safetensors
+    """
 
 
 app.add_typer(vectors.app, name="vectors")

@@ -1,41 +1,52 @@
-"""What commands that measure are given: a model and data from files, and where to compute."""
+"""What commands that measure are given: a model and data from files, and what is said of them."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from torch import nn
-
-from igsref.cli.datasets import FORMS, load_data
 from igsref.cli.failures import one_sentence
-from igsref.cli.models import load_model
-from igsref.cli.named import FORM, importable
-
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help=f"{FORM} of a torch.nn.Module, or of a function that returns one; found from the "
-        "current directory too",
-    ),
-]
-DataName = Annotated[str, typer.Argument(metavar="DATA", help=FORMS)]
-Weights = Annotated[
-    Path | None, typer.Option(help="the model's weights: .safetensors, or a saved state_dict")
-]
-LikelihoodName = Annotated[str, typer.Option(help="categorical, bernoulli or gaussian")]
-Device = Annotated[str | None, typer.Option(help="where to compute, cuda say")]
-Memory = Annotated[int | None, typer.Option(min=1, help="budget in bytes; 2 GiB unless given")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
-Debug = Annotated[bool, typer.Option(help="show where an error was raised")]
+from igsref.cli.output import remark
 
 
 @contextmanager
 def given(
-    command: str, model: str, data: str, weights: Path | None, debug: bool
-) -> Iterator[tuple[nn.Module, Any]]:
-    """The model and the data; whatever goes wrong from here on is a sentence."""
-    with one_sentence(command, debug), importable(Path.cwd()):
-        yield load_model(model, weights), load_data(data)
+    command: str,
+    model: str,
+    data: str,
+    weights: Path | None,
+    debug: bool,
+    *,
+    fisher_data: str | None = None,
+    logits: str | None = None,
+    parameters: list[str] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """The model, the data, and the options of a problem; what goes wrong inside is a sentence.
+
+    fisher_data, logits, parameters: as they were said; other options go on as they are.
+    """
+    with one_sentence(command, debug):
+        # These take torch, which --help does without.
+        from igsref.cli.datasets import check_keywords, load_data, load_inputs
+        from igsref.cli.models import load_model
+        from igsref.cli.named import importable
+
+        remarks: list[str] = []
+        with importable(Path.cwd()):
+            with redirect_stdout(sys.stderr):  # what a user's module prints is no result
+                module = load_model(model, weights, remarks.append)
+                samples = load_data(data)
+                options["fisher_data"] = None if fisher_data is None else load_inputs(fisher_data)
+            check_keywords(module, samples, data)
+            options["logits"] = _picked(logits)
+            options["parameters"] = parameters or None
+            for sentence in remarks:
+                remark(command, sentence)
+            yield module, samples, options
+
+
+def _picked(logits: str | None) -> str | int | None:
+    """An index where it is a number."""
+    return int(logits) if logits is not None and logits.lstrip("-").isdecimal() else logits

@@ -10,9 +10,8 @@ from typing import Any
 
 from igsref.arguments import described
 from igsref.cli.failures import BadInput
+from igsref.cli.options import FORM
 from igsref.conformance.call import told
-
-FORM = "PACKAGE.MODULE:NAME"
 
 
 class NothingNamed(BadInput):

@@ -1,4 +1,4 @@
-"""Lines on the standard output, for whoever still reads."""
+"""Lines on the standard output, for whoever still reads, and remarks beside them."""
 
 import os
 import sys
@@ -17,3 +17,8 @@ def show(lines: Iterable[str]) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def remark(command: str, sentence: str) -> None:
+    """Say what a user would not expect, on the standard error."""
+    typer.secho(f"igsref {command}: {sentence}", err=True, fg=typer.colors.YELLOW)

@@ -7,33 +7,54 @@ from typing import Annotated
 
 import typer
 
+import igsref
 from igsref.cli.failures import BadInput
-from igsref.cli.given import (
+from igsref.cli.given import given
+from igsref.cli.options import (
     DataName,
     Debug,
     Device,
+    FisherData,
     LikelihoodName,
+    Logits,
     Memory,
     ModelName,
+    Parameters,
+    RankBound,
     Weights,
-    given,
 )
 from igsref.cli.output import show
-from igsref.report import write_report
 
 
 def report(
     model: ModelName,
     data: DataName,
-    output: Annotated[Path, typer.Argument(metavar="OUT.html", help="the file to write")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT.html", help="The file to write; its folder is made.")
+    ],
     weights: Weights = None,
     likelihood: LikelihoodName = "categorical",
+    parameters: Parameters = None,
+    fisher_data: FisherData = None,
+    rank_bound: RankBound = None,
+    logits: Logits = None,
     device: Device = None,
     memory: Memory = None,
-    max_seconds: Annotated[float, typer.Option(help="of the measurement, and of layers")] = 600.0,
-    title: Annotated[str | None, typer.Option(help="of the page")] = None,
+    max_seconds: Annotated[
+        float,
+        typer.Option(help="Most that the measurement may take, and the same again for layers."),
+    ] = 600.0,
+    title: Annotated[
+        str | None,
+        typer.Option(help="Of the page. The model's type and the number of samples unless given."),
+    ] = None,
     image_shape: Annotated[
-        str | None, typer.Option(help="of inputs that are flattened images: 28x28, or 3x32x32")
+        str | None,
+        typer.Option(
+            metavar="SHAPE",
+            help="Of inputs that are flattened images: 28x28, or 3x32x32. That of the inputs "
+            "unless given.",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -41,8 +62,20 @@ def report(
 
     Example: igsref report nets:lenet digits.npz out.html --weights lenet.safetensors
     """
-    with given("report", model, data, weights, debug) as (module, samples):
-        result = write_report(
+    with given(
+        "report",
+        model,
+        data,
+        weights,
+        debug,
+        likelihood=likelihood,
+        parameters=parameters,
+        fisher_data=fisher_data,
+        rank_bound=rank_bound,
+        logits=logits,
+        device=device,
+    ) as (module, samples, options):
+        result = igsref.write_report(
             module,
             samples,
             output,
@@ -51,8 +84,7 @@ def report(
             memory=memory,
             max_seconds=max_seconds,
             command=shlex.join(["igsref", *sys.argv[1:]]),
-            likelihood=likelihood,
-            device=device,
+            **options,
         )
         show([str(result), f"wrote {output}"])
 

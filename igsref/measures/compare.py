@@ -15,6 +15,7 @@ from igsref.measures.registry import MEASURES, find_measure, igs_of
 from igsref.measures.result import Result
 from igsref.notebook import html_table
 from igsref.problem import Problem, ProblemOptions, as_problem, refuse_one_shot
+from igsref.progress import interruptible
 
 _OF_THE_RESULT: dict[str, Callable[[Result], Measurement]] = {
     "IGS": igs_of,
@@ -110,21 +111,22 @@ def compare(
         result = exact_igs(held)
     measurements: dict[str, Measurement] = {}
     refused: dict[str, str] = {}
-    for name, measure in chosen.items():
-        if measure is None:
-            assert result is not None
-            measurements[name] = _OF_THE_RESULT[name](result)
-            continue
-        try:
-            arguments = dict(options) if _is_own(measure) else {}
-            if memory is not None and "memory" in signature(measure.compute).parameters:
-                arguments["memory"] = memory
-            given = (model, data) if _is_own(measure) else (held,)
-            measurements[name] = _as_measurement(measure.compute(*given, **arguments))
-        except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
-            if measures is not None:
-                raise
-            refused[name] = str(error)
+    with interruptible("measures", len(chosen), "none of them is kept") as shown:
+        for name, measure in shown(chosen.items()):
+            if measure is None:
+                assert result is not None
+                measurements[name] = _OF_THE_RESULT[name](result)
+                continue
+            try:
+                arguments = dict(options) if _is_own(measure) else {}
+                if memory is not None and "memory" in signature(measure.compute).parameters:
+                    arguments["memory"] = memory
+                given = (model, data) if _is_own(measure) else (held,)
+                measurements[name] = _as_measurement(measure.compute(*given, **arguments))
+            except (TypeError, ValueError, MemoryError, ArithmeticError) as error:
+                if measures is not None:
+                    raise
+                refused[name] = str(error)
     return Comparison(result, measurements, refused)
 
 

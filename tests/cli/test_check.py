@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from igsref.cli import app
-from igsref.cli import check as command
 from igsref.conformance import summary
+from igsref.conformance.invariance import EXAMPLES
 from tests.conformance import cases
 
 MODULE = """
@@ -31,7 +31,7 @@ number = 3.0
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The command in a folder with a module of one's own, on three small vectors."""
-    monkeypatch.setattr(command, "load", cases.small_vectors)
+    monkeypatch.setattr("igsref.vectors.load", cases.small_vectors)
     monkeypatch.setattr(summary, "TRANSFORMATIONS", ["permutation", "node scaling"])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_igs.py").write_text(MODULE)
@@ -47,13 +47,17 @@ def run(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_a_right_function_of_the_current_directory_exits_with_0(run, tmp_path):
-    file = tmp_path / "found.json"
-    result = run("own_igs:right", "--examples", "1", "--json", str(file))
+def test_a_right_function_of_the_current_directory_exits_with_0(run):
+    result = run("own_igs:right", "--examples", "1")
     assert result.exit_code == 0, result.output
     assert result.stdout.rstrip().endswith("\npassed")
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert (found["function"], found["passed"]) == ("own_igs:right", True)
+
+
+def test_json_is_printed_in_the_place_of_the_tables(run):
+    result = run("own_igs:raises", "--examples", "1", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert (found["function"], found["passed"]) == ("own_igs:raises", False)
     assert {law["examples"] for law in found["laws"]} == {1}
 
 
@@ -107,19 +111,14 @@ def test_the_command_is_in_the_help():
     assert "check" in result.stdout
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_the_run(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "conformance", lambda *_, **__: pytest.fail("the run has started"))
-    (tmp_path / "file").write_text("")
-    for name in (".", "file/found.json", "new/found.json", "x" * 300):
-        result = run("own_igs:right", "--json", name)
-        assert result.exit_code == 2
-        assert "must name a file that can be written" in " ".join(result.output.split())
-    assert not (tmp_path / "new").exists()
+def test_the_number_of_networks_in_the_help_is_the_one_that_is_taken(run, monkeypatch):
+    def taken(*_, **options):
+        raise ValueError(f"examples: {options}")
 
-
-def test_a_name_that_leads_nowhere_leaves_no_file(run, tmp_path):
-    assert run("own_igs:left", "--json", "found.json").exit_code == 2
-    assert not (tmp_path / "found.json").exists()
+    assert f"{EXAMPLES} unless given" in " ".join(run("--help").stdout.split())
+    monkeypatch.setattr("igsref.conformance.conformance", taken)
+    assert "examples: {}" in run("own_igs:right").stderr
+    assert "examples: {'examples': 3}" in run("own_igs:right", "--examples", "3").stderr
 
 
 def test_what_the_function_prints_is_not_in_the_table(run, tmp_path):

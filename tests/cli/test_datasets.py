@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 from torch.utils.data import TensorDataset
 
-from igsref.cli.datasets import load_data
+from igsref.cli.datasets import check_keywords, load_data, load_inputs
 from igsref.cli.failures import BadInput
 
 X, Y = torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 1])
@@ -25,6 +26,7 @@ def test_arrays_of_a_file_are_a_pair(folder, suffix, names):
     x, y = load_data(str(path))
     assert x.equal(X)
     assert y.equal(Y)
+    assert load_inputs(str(path)).equal(X)
 
 
 def test_other_arrays_are_keyword_inputs(folder):
@@ -32,6 +34,18 @@ def test_other_arrays_are_keyword_inputs(folder):
     found = load_data("data.npz")
     assert sorted(found) == ["labels", "scale", "shift"]
     assert found["scale"].equal(2 * X)
+    assert sorted(load_inputs("data.npz")) == ["scale", "shift"]
+
+
+def test_inputs_need_no_labels(folder):
+    nets = __import__("nets")
+    np.savez(folder / "x.npz", x=X.numpy())
+    np.savez(folder / "keywords.npz", shift=X.numpy(), scale=2 * X.numpy())
+    assert load_inputs("x.npz").equal(X)
+    assert sorted(load_inputs("keywords.npz")) == ["scale", "shift"]
+    nets.alone = X
+    assert load_inputs("nets:alone") is X
+    assert load_inputs("nets:data").equal(nets.pair[0])
 
 
 def test_a_module_s_data_and_what_its_functions_make(folder, monkeypatch):
@@ -52,6 +66,7 @@ def test_idx_files_and_folders_are_images(folder):
     x, y = load_data("t-images-idx3-ubyte")
     assert x.equal(torch.full((1, 1, 2, 2), 0.2))
     assert y.tolist() == [7]
+    assert load_inputs("t-images-idx3-ubyte").equal(x)
     x, y = load_data("own")
     assert x.equal(torch.full((1, 3, 2, 2), 0.2))
     assert y.tolist() == [0]
@@ -59,34 +74,47 @@ def test_idx_files_and_folders_are_images(folder):
         load_data("own/cat")
 
 
-def damaged(folder):
-    np.savez(folder / "alone.npz", x=X.numpy())
-    np.savez(folder / "words.npz", x=np.array(["a"]), y=Y.numpy())
-    np.savez(folder / "objects.npz", x=np.array([None]), y=Y.numpy())
-    np.savez(folder / "whole.npz", x=X.numpy(), y=Y.numpy())
-    (folder / "short.npz").write_bytes((folder / "whole.npz").read_bytes()[:100])
-    (folder / "text.npz").write_text("x, y\n")
-    (folder / "empty.npz").write_text("")
+@pytest.mark.parametrize("key", ["x", "scale"])
+@pytest.mark.parametrize("load", [load_data, load_inputs])
+def test_bytes_are_refused_with_what_is_needed(folder, key, load):
+    pixels = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    np.savez(folder / "data.npz", **{key: pixels}, y=Y.numpy().astype(np.uint8))
+    message = rf"^{key} in data\.npz must be scaled .*; it is uint8, .* store {key} / 255\.0, say$"
+    with pytest.raises(BadInput, match=message):
+        load("data.npz")
+    np.savez(folder / "data.npz", **{key: pixels / 255.0}, y=Y.numpy().astype(np.uint8))
+    assert load("data.npz") is not None
+
+
+def test_keywords_are_those_of_the_model(folder):
+    named = __import__("nets").Named()
+    both = {"shift": X, "scale": X, "labels": Y}
+    check_keywords(named, both, "data.npz")
+    check_keywords(nn.Linear(2, 3), (X, Y), "data.npz")
+    check_keywords(nn.Linear(2, 3), {"input": X, "labels": Y}, "data.npz")
+    for wrong in ({"shift": X, "labels": Y}, both | {"images": X}):
+        inputs = ", ".join(key for key in wrong if key != "labels")
+        message = rf"^data\.npz must hold .* of Named\.forward, shift, scale; .* are {inputs}$"
+        with pytest.raises(BadInput, match=message):
+            check_keywords(named, wrong, "data.npz")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("absent.npz", r"there is no file absent\.npz"),
-        ("absent.safetensors", r"there is no file absent\.safetensors"),
-        ("alone.npz", r"must hold inputs as x and labels as y; it holds x$"),
-        ("words.npz", "must hold arrays of numbers"),
-        ("objects.npz", "is no whole .npz file of numbers"),
-        ("short.npz", "is no whole .npz file of numbers"),
-        ("text.npz", "is no whole .npz file of numbers"),
-        ("empty.npz", "is no whole .npz file of numbers"),
-        ("nets.py", r"data must be a \.npz or \.safetensors file .*; got nets\.py"),
+        ("alone.npz", r"must hold inputs as x \(or inputs\) and labels as y \(or labels\); .* x$"),
+        ("other.npz", r"other\.npz must hold inputs as x .*; it holds images, targets$"),
+        ("text.npz", r"text\.npz must be a whole \.npz file"),
+        ("nets.py", r"data must be a \.npz or \.safetensors file .*; got 'nets\.py'"),
         ("nothing", "data must be a .npz .* got 'nothing'"),
         ("nets:broken", r"nets:broken\(\) raised RuntimeError: no such thing"),
         ("nets:absent", "it has no 'absent'"),
     ],
 )
 def test_what_is_no_data_is_named(folder, name, message):
-    damaged(folder)
+    np.savez(folder / "alone.npz", x=X.numpy())
+    np.savez(folder / "other.npz", images=X.numpy(), targets=Y.numpy())
+    (folder / "text.npz").write_text("x, y\n")
     with pytest.raises(BadInput, match=message):
         load_data(name)

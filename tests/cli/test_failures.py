@@ -1,10 +1,25 @@
 """An error is a sentence and an exit code; with debug it is itself."""
 
+import os
+import signal
+import threading
+import warnings
+
 import pytest
 import torch
 import typer
+from safetensors import SafetensorError
+from typer.testing import CliRunner
 
-from igsref.cli.failures import BAD_INPUT, INTERRUPTED, NOT_COMPUTED, BadInput, one_sentence
+from igsref.cli.failures import (
+    BAD_INPUT,
+    INTERRUPTED,
+    NOT_COMPUTED,
+    TERMINATED,
+    BadInput,
+    one_sentence,
+)
+from igsref.files import replacing
 
 
 @pytest.mark.parametrize(
@@ -12,7 +27,9 @@ from igsref.cli.failures import BAD_INPUT, INTERRUPTED, NOT_COMPUTED, BadInput, 
     [
         (BadInput("x is\n  wrong"), "x is wrong", BAD_INPUT),
         (TypeError("model must be"), "model must be", BAD_INPUT),
-        (FileNotFoundError(2, "No such file", "a"), "FileNotFoundError: [Errno 2]", BAD_INPUT),
+        (FileNotFoundError(2, "No such file", "a"), "a: No such file", BAD_INPUT),
+        (OSError(28, "No space left"), "No space left", BAD_INPUT),
+        (SafetensorError("No space left"), "SafetensorError: No space left", BAD_INPUT),
         (RuntimeError("shapes"), "RuntimeError: shapes", BAD_INPUT),
         (RuntimeError(), "RuntimeError", BAD_INPUT),
         (MemoryError("needs 5 GiB"), "needs 5 GiB", NOT_COMPUTED),
@@ -29,8 +46,22 @@ def test_an_error_ends_in_a_sentence_and_a_code(error, said, code, capsys):
     assert ended.value.exit_code == code
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"igsref plan: {said}")
-    assert captured.err.count("\n") == 1
+    assert captured.err == f"igsref plan: {said}\n"
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(tmp_path, capsys):
+    path = tmp_path / "out.html"
+    with (
+        pytest.raises(typer.Exit),
+        one_sentence("report", debug=False),
+        replacing(path) as temporary,
+    ):
+        temporary.mkdir()
+        try:
+            temporary.write_text("")
+        finally:
+            temporary.rmdir()
+    assert capsys.readouterr().err == f"igsref report: {path}: {os.strerror(21)}\n"
 
 
 def test_debug_leaves_the_error():
@@ -41,3 +72,53 @@ def test_debug_leaves_the_error():
 def test_a_mistake_of_igsref_is_no_bad_input():
     with pytest.raises(AssertionError), one_sentence("plan", debug=False):
         raise AssertionError("this cannot be")
+
+
+def test_a_warning_is_a_sentence(capsys):
+    shown = warnings.showwarning
+    with one_sentence("plan", debug=False):
+        warnings.simplefilter("always")
+        warnings.warn("so\n  many digits", stacklevel=1)
+    assert capsys.readouterr().err == "igsref plan: warning: so many digits\n"
+    assert warnings.showwarning is shown
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_sigterm_cleans_up_as_ctrl_c_does_and_has_its_own_code(tmp_path, debug, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(typer.Exit) as ended,
+        one_sentence("report", debug=debug),
+        replacing(tmp_path / "out.html") as temporary,
+    ):
+        temporary.touch()
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.exit_code == TERMINATED
+    assert capsys.readouterr().err == "igsref report: terminated\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_that_is_terminated_exits_with_143():
+    app = typer.Typer()
+
+    @app.command()
+    def wait():
+        with one_sentence("wait", debug=False):
+            signal.raise_signal(signal.SIGTERM)
+
+    ended = CliRunner().invoke(app)
+    assert (ended.exit_code, ended.stderr) == (143, "igsref wait: terminated\n")
+
+
+def test_another_thread_takes_no_signals():
+    said = []
+
+    def work():
+        with one_sentence("plan", debug=False):
+            said.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert said == ["done"]

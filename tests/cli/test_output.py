@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import igsref
 from igsref.cli import app
-from igsref.cli.output import show
+from igsref.cli.output import remark, show
 
 
 def test_lines_are_printed(capsys):
@@ -30,6 +30,12 @@ def test_a_reader_that_has_gone_ends_the_list_and_nothing_else(monkeypatch):
         show(lines())
         pipe.flush()  # as Python does at its end
     assert shown == [0]
+
+
+def test_a_remark_is_beside_the_output(capsys):
+    remark("plan", "a word")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "igsref plan: a word\n")
 
 
 def test_the_version_is_printed():

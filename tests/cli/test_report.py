@@ -1,6 +1,8 @@
 """The command writes the page of the function, and says what it measured."""
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import igsref
@@ -23,6 +25,18 @@ def test_the_page_is_written_with_the_command(folder, monkeypatch):
     assert 'class="thumbnail"' in page
 
 
+def test_options_are_those_of_a_problem(folder, monkeypatch):
+    taken = {}
+    monkeypatch.setattr(igsref, "write_report", lambda *_, **options: taken.update(options))
+    np.savez(folder / "pool.npz", x=np.eye(4, dtype=np.float32))
+    said = ("--parameters", "3.*", "--fisher-data", "pool.npz", "--rank-bound", "18")
+    result = run("nets:net", "nets:pair", "out.html", *said, "--logits", "logits")
+    assert result.exit_code == 0, result.output
+    assert taken["fisher_data"].equal(torch.eye(4))
+    names = ("parameters", "rank_bound", "logits", "likelihood", "device", "max_seconds")
+    assert [taken[name] for name in names] == [["3.*"], 18, "logits", "categorical", None, 600.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -36,6 +50,9 @@ def test_the_page_is_written_with_the_command(folder, monkeypatch):
 def test_bad_input_is_one_sentence_and_leaves_nothing(folder, arguments, said):
     result = run(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    *remarks, sentence = result.stderr.splitlines()
+    assert said in sentence
+    assert all("no --weights are given" in remark for remark in remarks)
+    assert len(remarks) <= 1
+    assert ".part" not in result.stderr
     assert not (folder / "out.html").exists()

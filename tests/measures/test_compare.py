@@ -1,5 +1,6 @@
 """Many measures of one network: each as on its own, nothing computed twice, refusals told."""
 
+import io
 import json
 import sys
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import igsref
+from igsref import progress
 from igsref.curvature import hessian
 from igsref.geometry import access
 from igsref.measures import compare as module
@@ -239,3 +241,25 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(value, expected)
         assert value.grad is None
     assert torch.equal(torch.get_rng_state(), before[1])
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("screen", [Terminal(), io.StringIO()])
+def test_progress_is_shown_on_a_terminal_alone(screen, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_PROGRESS", 0.0)
+    compare(*network(), measures=["Frobenius norm", "path norm"])
+    assert ("measures" in screen.getvalue()) == screen.isatty()
+
+
+def test_an_interruption_says_how_many_measures_were_done():
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    measures = ["Frobenius norm", own(stopped), "path norm"]
+    with pytest.raises(KeyboardInterrupt, match="after 1 of 3 measures; none of them is kept"):
+        compare(*network(), measures=measures)
