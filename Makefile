@@ -106,7 +106,7 @@ dist: setup $(VENV)/.dist-done ## Build wheel and sdist into dist, try the wheel
 # The oldest torch that pyproject.toml allows, and the one of constraints.txt, which is the newest
 # that was tried. Gigabytes for each of them and each Python; what is there already is used again.
 TORCHES := 2.11.0 $(patsubst torch==%,%,$(shell grep '^torch==' constraints.txt))
-PYTHONS := $(foreach minor,11 12 13,$(shell which python3.$(minor) 2>/dev/null))
+PYTHONS := $(foreach minor,11 12 13,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null))
 
 compat: setup ## Try networks of many kinds with the oldest and the newest torch and each Python
 	@test -n "$(PYTHONS)" || { echo "there is no python3.11, python3.12 or python3.13"; exit 1; }

@@ -239,6 +239,7 @@ def test_constants_that_the_layer_behind_takes_away_are_told():
     assert shifts(linear, nn.BatchNorm1d(4, affine=False), nn.Linear(4, 2)) == []
     assert shifts(linear, nn.ReLU(), norm) == [("2.running_mean", 4, "2.bias")]
     assert shifts(linear, nn.LayerNorm(4)) == [("0.weight", 3, None), ("0.bias", 1, None)]
+    assert shifts(nn.LayerNorm(4), nn.LayerNorm(4)) == []
     assert shifts(linear, nn.GroupNorm(2, 4)) == [("0.bias", 2, None)]
     assert shifts(linear, nn.Linear(4, 2)) == [("0.bias", 4, "1.bias")]
     assert shifts(linear, nn.Linear(4, 2, bias=False)) == []
