@@ -325,7 +325,8 @@ def _warn_of_probabilities(
     C probabilities, each rounded, sum to 1 within C/2 of their spacing, u, and the sum adds C more.
     """
     classes = logits.shape[1]
-    if type(likelihood) is not Categorical or classes < 2:
+    constant = bool((logits == logits[:1]).all())
+    if type(likelihood) is not Categorical or classes < 2 or constant:
         return
     allowed = 2 * classes * torch.finfo(logits.dtype).eps
     if bool((logits >= 0).all()) and float((logits.sum(dim=1) - 1).abs().max()) <= allowed:
