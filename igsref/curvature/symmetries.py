@@ -7,7 +7,7 @@ makes it by s > 0 and what reads it by 1/s changes no output. Its direction:
     n_c = (entries that make c, −entries that read c)
 
 The mean of a BatchNorm makes channels too, and is no parameter; the norm's bias makes that good:
-γ(x − μ)/σ + β stays if x and γ are scaled and β + γμ/σ is kept.
+γ(x − μ)/σ + β stays if x is multiplied and γ divided by s, and β − γμ/σ is kept.
 
 **Shifts.** A constant added to a bias, or one row to all rows of a weight, that the layer behind
 takes away: BatchNorm and layers that read it have a bias of their own, LayerNorm and GroupNorm
