@@ -80,6 +80,7 @@ def report(
             samples,
             output,
             title=title,
+            weights=weights,
             image_shape=None if image_shape is None else _shape(image_shape),
             memory=memory,
             max_seconds=max_seconds,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from igsref.measures.result import Result
 from igsref.problem import Problem
 
@@ -24,25 +26,43 @@ def class_shares(problem: Problem, result: Result) -> tuple[ClassShare, ...]:
     labels = hard_labels(problem)
     if labels is None:
         return ()
-    parts = result.per_sample, result.sample_ceiling
-    shares, ceilings = (part / part.sum().clamp(min=1e-300) for part in parts)
+    members = torch.tensor(labels)
+    counts = torch.bincount(members)
+    present = counts.nonzero()[:, 0]
+    shares, ceilings = (
+        torch.bincount(members, weights=part)[present] / part.sum().clamp(min=1e-300)
+        for part in (result.per_sample, result.sample_ceiling)
+    )
+    columns = (present, counts[present], shares, ceilings)
     return tuple(
-        ClassShare(
-            label,
-            labels.count(label),
-            *(
-                float(part[[i for i, own in enumerate(labels) if own == label]].sum())
-                for part in (shares, ceilings)
-            ),
-        )
-        for label in sorted(set(labels))
+        ClassShare(*each) for each in zip(*(column.tolist() for column in columns), strict=True)
     )
 
 
 def hard_labels(problem: Problem) -> list[int] | None:
-    """The class of each labelled sample; None where labels are probabilities or real numbers."""
+    """The class of each labelled sample; None where labels are probabilities or real numbers.
+
+    Of one logit there are two classes, 0 and 1.
+    """
     targets = problem.targets
-    if problem.likelihood.name == "categorical" and bool(((targets == 0) | (targets == 1)).all()):
-        found: list[int] = targets.argmax(dim=1).tolist()
-        return found
-    return None
+    if not _has_classes(problem) or not bool(((targets == 0) | (targets == 1)).all()):
+        return None
+    found: list[int] = (targets[:, 0] if _is_binary(problem) else targets.argmax(dim=1)).tolist()
+    return [int(label) for label in found]
+
+
+def predictions(problem: Problem) -> list[int] | None:
+    """The likeliest class of each labelled sample; None where outputs are no classes."""
+    if not _has_classes(problem):
+        return None
+    logits = problem.labelled_logits
+    found: list[int] = (logits[:, 0] > 0 if _is_binary(problem) else logits.argmax(dim=1)).tolist()
+    return [int(label) for label in found]
+
+
+def _has_classes(problem: Problem) -> bool:
+    return problem.likelihood.name == "categorical" or _is_binary(problem)
+
+
+def _is_binary(problem: Problem) -> bool:
+    return problem.likelihood.name == "bernoulli" and problem.num_classes == 1

@@ -26,22 +26,26 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processors, threads, linear algebra, memory in bytes, and CUDA devices with theirs."""
-    devices = [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
-    libraries = sorted({f"{each['internal_api']} {each['version']}" for each in threadpool_info()})
+    """Processors, threads, linear algebra, memory that is free, and CUDA devices; in bytes.
+
+    Of the devices all memory, not what is free: that question alone would start a CUDA context,
+    which takes memory, on each of them, in use or not.
+    """
+    devices = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
+    named = [(each["internal_api"], each["version"]) for each in threadpool_info()]
     return {
         "system": platform.platform(),
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "libraries": libraries,
+        "libraries": sorted({" ".join(filter(None, each)) for each in named}),
         "memory": available_memory(torch.device("cpu")),
-        "cuda": {torch.cuda.get_device_name(d): available_memory(d) for d in devices},
+        "cuda": [{"name": each.name, "memory": each.total_memory} for each in devices],
     }
 
 
 def in_words(own: dict[str, Any]) -> dict[str, str]:
     """What :func:`machine` found, for a reader."""
-    devices = [f"{name}, {readable(free)} free" for name, free in own["cuda"].items()]
+    devices = [f"{each['name']}, {readable(each['memory'])}" for each in own["cuda"]]
     return {
         "system": own["system"],
         "processors, threads": f"{own['processors']}, {own['threads']}",

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
+from datetime import UTC, datetime
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,10 +13,17 @@ from igsref.files import check_writable, replacing
 from igsref.geometry.checkpoint import problem_fingerprint
 from igsref.measures.result import Result
 from igsref.problem import ProblemOptions, as_problem
-from igsref.report.classes import hard_labels
+from igsref.report.captions import captions, of_criterion
+from igsref.report.classes import hard_labels, predictions
 from igsref.report.environment import in_words, machine, versions
 from igsref.report.findings import Findings, find
-from igsref.report.sentences import saturation_sentences
+from igsref.report.heading import heading, model_name
+from igsref.report.sentences import (
+    advice,
+    rank_source,
+    saturation_in_short,
+    saturation_sentences,
+)
 
 HEAVIEST = 12
 _SECONDS = 600.0
@@ -28,6 +36,7 @@ def write_report(
     path: str | PathLike[str],
     *,
     title: str | None = None,
+    weights: str | PathLike[str] | None = None,
     image_shape: tuple[int, ...] | None = None,
     memory: int | None = None,
     max_seconds: float = _SECONDS,
@@ -40,8 +49,10 @@ def write_report(
     samples, as pictures where inputs are images; the shares of classes and layers; the textbook
     formula beside it; versions and a command. What does not fit is left out, with a word.
 
-    path: of the file, written under another name and then renamed; its folder is made.
+    path: of the file, written under another name and then renamed; its folder is made. Where a
+        symbolic link leads to it, the link stays.
     title: the model's type and the number of samples unless given.
+    weights: the file that the model's weights came from, to be named in the page; it is not read.
     image_shape: (height, width) or (channels, height, width) of inputs that are flattened images;
         inputs (N, 1 or 3, height, width) are shown without it.
     memory, max_seconds: budget in bytes, and seconds, of the measurement as for ``igsref.igs``, and
@@ -69,14 +80,16 @@ def write_report(
     problem = as_problem(model, data, **options)
     thumbnails.thumbnails(problem, [0], image_shape)  # a wrong shape is said before any long work
     given: dict[str, Any] = {"memory": memory, "image_shape": image_shape, "title": title}
+    given["weights"] = None if weights is None else fspath(weights)
     if max_seconds != _SECONDS:
         given["max_seconds"] = max_seconds
     findings = find(problem, memory, max_seconds)
     text = page(
         findings,
-        title or f"{type(model).__name__}, {problem.num_samples} samples",
+        title or f"{model_name(problem)}, {problem.num_samples} samples",
         command or _call(target, given, options),
         image_shape,
+        weights,
     )
     with replacing(target) as temporary:
         temporary.write_text(text, "utf-8")
@@ -84,10 +97,15 @@ def write_report(
 
 
 def page(
-    findings: Findings, title: str, command: str, image_shape: tuple[int, ...] | None = None
+    findings: Findings,
+    title: str,
+    command: str,
+    image_shape: tuple[int, ...] | None = None,
+    weights: str | PathLike[str] | None = None,
 ) -> str:
     """The HTML of what was found. Raises ValueError for an image_shape that inputs do not have."""
     from igsref.report.pictures import drawn
+    from igsref.report.thumbnails import SIDE
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("igsref.report", "."),
@@ -100,13 +118,19 @@ def page(
     return environment.get_template("page.html.jinja").render(
         title=title,
         command=command,
+        heading=heading(problem, result, datetime.now(UTC), weights),
         findings=findings,
         result=result,
+        saturation=saturation_in_short(result),
         sentences=saturation_sentences(result),
+        advice=advice(problem, result),
+        rank_source=rank_source(result),
+        criterion=of_criterion(result),
         figures=drawn(findings),
+        captions=captions(findings),
         bracket=_ends(result),
         samples=_heaviest(findings, image_shape),
-        parameters=_parameters(result),
+        side=SIDE,
         fingerprint=problem_fingerprint(problem),
         environment=versions() | in_words(machine()),
     )
@@ -132,14 +156,14 @@ def _heaviest(findings: Findings, image_shape: tuple[int, ...] | None) -> list[S
     problem, result = findings.problem, findings.result
     heaviest = result.heaviest(HEAVIEST)
     images = thumbnails(problem, [number for number, _ in heaviest], image_shape)
-    labels, logits = hard_labels(problem), problem.labelled_logits
-    losses = problem.likelihood.loss(logits, problem.targets)
+    labels, predicted = hard_labels(problem), predictions(problem)
+    losses = problem.likelihood.loss(problem.labelled_logits, problem.targets)
     return [
         Sample(
             number,
             images[place] if images else "",
             "–" if labels is None else str(labels[number]),
-            "–" if labels is None else str(int(logits[number].argmax())),
+            "–" if predicted is None else str(predicted[number]),
             float(losses[number]),
             float(result.per_sample[number]),
             float(result.sample_ceiling[number]),
@@ -156,13 +180,6 @@ def _ends(result: Result) -> tuple[str, str]:
         if ends[0] != ends[1]:
             return ends
     return repr(result.lower), repr(result.upper)
-
-
-def _parameters(result: Result) -> str:
-    if result.num_parameters == result.full_num_parameters:
-        return str(result.num_parameters)
-    bound = "a lower bound for" if result.is_lower_bound else "the same as for"
-    return f"{result.num_parameters} of {result.full_num_parameters}: {bound} the whole network"
 
 
 def _call(path: Path, given: Mapping[str, Any], options: ProblemOptions) -> str:

@@ -18,6 +18,13 @@ from igsref.measures.result import Result
 from igsref.report.classes import ClassShare
 from igsref.report.findings import Findings
 from igsref.report.layers import LayerBounds
+from igsref.report.selection import (
+    least_score,
+    shown_classes,
+    shown_eigenvalues,
+    shown_layers,
+    shown_samples,
+)
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#8c8c8c"
 STYLE: Any = {
@@ -28,10 +35,8 @@ STYLE: Any = {
     "legend.frameon": False,
 }
 WIDTH = 4.4
-_LEAST = 1e-36
-"""Of the largest eigenvalue: far below all rounding of a factor in float64."""
-MOST = 20
-"""Classes or layers in one figure."""
+_LINE = 26
+"""Characters of a name beside a bar."""
 
 
 def drawn(findings: Findings) -> dict[str, str]:
@@ -80,8 +85,7 @@ def draw_bracket(result: Result) -> Figure:
 def draw_spectrum(eigenvalues: Tensor, result: Result) -> Figure:
     """Eigenvalues of F by index, with the rank that was found; not those next to 0."""
     figure, axes = _axes(2.9)
-    shown = eigenvalues[eigenvalues > _LEAST * eigenvalues[0]].numpy()
-    index = np.arange(1, len(shown) + 1)
+    index, shown = shown_eigenvalues(eigenvalues, result.rank)
     beyond = index > result.rank
     axes.plot(index[~beyond], shown[~beyond], ".", color=BLUE, markersize=4, label="counted")
     if beyond.any():
@@ -93,12 +97,10 @@ def draw_spectrum(eigenvalues: Tensor, result: Result) -> Figure:
 
 
 def draw_samples(result: Result) -> Figure:
-    """g_i F⁺ g_iᵀ of all samples, falling, and the most that each could have."""
+    """g_i F⁺ g_iᵀ of the samples, falling, and the most that each could have."""
     figure, axes = _axes(2.9)
-    order = result.per_sample.argsort(descending=True)
-    index = np.arange(1, len(order) + 1)
-    least = max(float(result.sample_ceiling.max()), 1e-300) * 1e-12
-    ceiling, score = result.sample_ceiling[order].numpy(), result.per_sample[order].numpy()
+    index, score, ceiling = shown_samples(result)
+    least = least_score(result)
     for values, mark, colour in ((ceiling, "x", VERMILLION), (score, ".", BLUE)):
         seen = np.where(values > least, values, np.nan)
         axes.plot(index, seen, mark, color=colour, markersize=4)
@@ -112,7 +114,7 @@ def draw_samples(result: Result) -> Figure:
 
 def draw_classes(shares: Sequence[ClassShare]) -> Figure:
     """Share of each class in the IGS, the samples and the ceiling; the largest, if many."""
-    chosen = sorted(sorted(shares, key=lambda each: -each.share)[:MOST], key=lambda e: e.label)
+    chosen = shown_classes(shares)
     total = sum(each.count for each in shares)
     figure, axes = _axes(0.9 + 0.24 * len(chosen))
     places = np.arange(len(chosen))
@@ -124,15 +126,17 @@ def draw_classes(shares: Sequence[ClassShare]) -> Figure:
         counts, places, "o", color="black", markersize=4, fillstyle="none", label="of the samples"
     )
     axes.set(yticks=places, yticklabels=[each.label for each in chosen], xlim=(0, None))
-    axes.set(xlabel="share, %", ylabel="class")
-    axes.invert_yaxis()
-    _legend_above(axes)
+    axes.set(xlabel="share, %", ylabel="class", ylim=_downwards(chosen))
+    _legend_above(figure)
     return figure
 
 
 def draw_layers(bounds: Sequence[LayerBounds], result: Result) -> Figure:
-    """What is certain of the IGS with a layer alone and without it, as shares of the value."""
-    chosen = bounds if len(bounds) <= MOST else sorted(bounds, key=lambda e: e.without or 0)[:MOST]
+    """What is certain of the IGS with a layer alone and without it, as shares of the value.
+
+    Those that are missed most, if many.
+    """
+    chosen = shown_layers(bounds)
     figure, axes = _axes(0.9 + 0.36 * len(chosen))
     places, value = np.arange(len(chosen)), result.value or 1.0
     alone = [100 * each.alone / value for each in chosen]
@@ -141,21 +145,30 @@ def draw_layers(bounds: Sequence[LayerBounds], result: Result) -> Figure:
     axes.barh(places + 0.19, without, 0.36, color=VERMILLION, alpha=0.75, label="without it")
     axes.axvline(100, color="black", linewidth=0.8, linestyle=":")
     axes.set(yticks=places, yticklabels=[_short(each.name) for each in chosen], xlim=(0, 104))
-    axes.set(xlabel="at least so much of the IGS, %")
-    axes.invert_yaxis()
-    _legend_above(axes)
+    axes.set(xlabel="at least so much of the IGS, %", ylim=_downwards(chosen))
+    _legend_above(figure)
     return figure
 
 
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+def _downwards(bars: Sequence[object]) -> tuple[float, float]:
+    """The first bar on top, and no empty strip above many."""
+    return len(bars) - 0.4, -0.6
+
+
+def _legend_above(figure: Figure) -> None:
+    """Of the figure and not of the axes, which are narrow beside long names."""
+    figure.legend(loc="outside upper center", ncols=3)
 
 
 def _short(name: str) -> str:
-    """The end of a long name; no formula begins in it.
+    r"""A long name in two lines, and its end where that is not enough; no formula begins in it.
 
     >>> _short("encoder.layers.0.self_attention.projection")
-    '…self_attention.projection'
+    'encoder.layers.0.\nself_attention.projection'
     """
-    shown = name if len(name) <= 26 else f"…{name[-25:].lstrip('.')}"
+    shown = name if len(name) <= 2 * _LINE else f"…{name[1 - 2 * _LINE :]}"
+    if len(shown) > _LINE:
+        ends = [place + 1 for place, sign in enumerate(shown[:-1]) if sign in ". "]
+        middle = min(ends, key=lambda end: max(end, len(shown) - end), default=_LINE)
+        shown = f"{shown[:middle].rstrip()}\n{shown[middle:]}"
     return shown.replace("$", r"\$")

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 import matplotlib.image
 import torch
+from jaxtyping import Float64
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from igsref.problem import Problem
 
 COLOURED = 3
+SIDE = 64
+"""Pixels of the longer side, at most; of the CSS too, so that one is one where screens are so."""
 
 
 def thumbnails(
@@ -19,8 +23,9 @@ def thumbnails(
     """A ``data:`` address for each chosen labelled sample; an empty list if inputs are no images.
 
     shape: (height, width) or (channels, height, width) of an input that is stored otherwise.
-    Images have one channel or three; the darkest and the brightest value of those chosen become
-    black and white. Raises ValueError for a shape that an input does not have.
+    Images have one channel or three. Larger ones are scaled down, by the mean over areas; the
+    darkest and the brightest value of what is shown become black and white. Raises ValueError for
+    a shape that an input does not have.
     """
     inputs = list(problem.samples.named_inputs().values())
     if len(inputs) != 1 or not chosen:
@@ -30,9 +35,22 @@ def thumbnails(
         pixels = _shaped(pixels, shape)
     if pixels.ndim != 4 or pixels.shape[1] not in (1, COLOURED):
         return []
+    pixels = _scaled_down(pixels)
     low, high = pixels.min(), pixels.max()
     scaled = ((pixels - low) / (high - low).clamp(min=1e-12)).permute(0, 2, 3, 1)
     return [_address(each) for each in scaled]
+
+
+def _scaled_down(
+    pixels: Float64[Tensor, "chosen channels height width"],
+) -> Float64[Tensor, "chosen channels rows columns"]:
+    """Neither side longer than ``SIDE``, in about the same proportion."""
+    height, width = pixels.shape[2:]
+    longer = max(height, width)
+    if longer <= SIDE:
+        return pixels
+    sides = [max(1, round(side * SIDE / longer)) for side in (height, width)]
+    return interpolate(pixels, sides, mode="area")
 
 
 def _shaped(pixels: Tensor, shape: tuple[int, ...]) -> Tensor:

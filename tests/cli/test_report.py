@@ -29,10 +29,21 @@ def test_options_are_those_of_a_problem(folder, monkeypatch):
     taken = {}
     monkeypatch.setattr(igsref, "write_report", lambda *_, **options: taken.update(options))
     np.savez(folder / "pool.npz", x=np.eye(4, dtype=np.float32))
-    said = ("--parameters", "3.*", "--fisher-data", "pool.npz", "--rank-bound", "18")
+    torch.save(__import__("nets").net.state_dict(), "net.pt")
+    said = (
+        "--weights",
+        "net.pt",
+        "--parameters",
+        "3.*",
+        "--fisher-data",
+        "pool.npz",
+        "--rank-bound",
+        "18",
+    )
     result = run("nets:net", "nets:pair", "out.html", *said, "--logits", "logits")
     assert result.exit_code == 0, result.output
     assert taken["fisher_data"].equal(torch.eye(4))
+    assert str(taken["weights"]) == "net.pt"
     names = ("parameters", "rank_bound", "logits", "likelihood", "device", "max_seconds")
     assert [taken[name] for name in names] == [["3.*"], 18, "logits", "categorical", None, 600.0]
 

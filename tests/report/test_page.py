@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 import igsref
 from igsref.geometry.checkpoint import problem_fingerprint
 from igsref.report import page as module
-from igsref.report.findings import Textbook, find
+from igsref.report import pictures
+from igsref.report.captions import captions
+from igsref.report.findings import Textbook
 from igsref.report.page import page, write_report
 from tests.report.browser import laid_out
 from tests.report.networks import images, perceptron
@@ -40,9 +43,10 @@ def text_of(source):
     return " ".join(Text(source).words)
 
 
-@pytest.fixture(scope="module")
-def findings():
-    return find(igsref.as_problem(*images()), None, 600.0)
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages of words alone: their figures take most of the time."""
+    monkeypatch.setattr(pictures, "drawn", lambda found: dict.fromkeys(captions(found), "data:,"))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,9 @@ def test_value_bracket_and_sentences_are_the_result_s(findings, source):
     assert result.grade in text
     assert f"ceiling {result.ceiling:.8g}" in text
     assert f"training loss {result.loss:.6g} nats" in text
-    assert f"rank of F between {result.rank_lower} and {result.rank_upper} rows" in text
+    between = f"rank of F between {result.rank_lower} and {result.rank_upper}, the upper end by"
+    assert f"{between} the number of independent outputs" in text
+    assert f"independent outputs {result.num_rows}: 2 of each of {result.num_samples}" in text
     assert "igsref report a b c" in text
 
 
@@ -82,11 +88,31 @@ def test_the_heaviest_samples_have_their_numbers(findings, source):
     assert source.count('class="thumbnail"') == result.num_samples
 
 
-def test_the_ceiling_of_a_sample_is_what_the_page_says(findings, source):
-    result, problem = findings.result, findings.problem
-    losses = problem.likelihood.loss(problem.labelled_logits, problem.targets)
-    assert torch.allclose(result.sample_ceiling, result.pool_size * losses.expm1(), rtol=1e-12)
-    assert f"that is {result.pool_size} · expm1(loss), over the number of times" in text_of(source)
+def test_every_figure_has_its_caption_and_the_bracket_its_advice(findings, source):
+    text = text_of(source)
+    for said in captions(findings).values():
+        assert said in text
+    assert "rank_bound= brings the upper end down" in text
+
+
+def test_the_head_has_the_model_and_the_day(findings, undrawn):
+    before = datetime.now(UTC)
+    text = text_of(page(findings, "t", "c", weights="net.pt"))
+    days = {f"measured {when:%Y-%m-%d}" for when in (before, datetime.now(UTC))}
+    assert any(day in text for day in days)
+    assert "model Sequential, 16 parameters; weights from net.pt data N = 6 labelled" in text
+
+
+def test_the_igs_over_n_is_not_given_beside_a_pool(findings, source, undrawn):
+    assert f"IGS / N {findings.result.value / 6:.6g} training loss" in text_of(source)
+    model, (x, y) = perceptron()
+    pooled = igsref.as_problem(model, (x[:3], y[:3]), fisher_data=x[3:])
+    found = replace(findings, problem=pooled, result=igsref.exact_igs(pooled))
+    text = text_of(page(found, "t", "c"))
+    assert "With a pool IGS / N is left out" in text
+    assert text.count("IGS / N") == 1
+    assert "N = 3 labelled samples" in text
+    assert "a mean over a pool of N_F = 8 inputs" in text
 
 
 def test_it_loads_nothing(source):
@@ -103,7 +129,7 @@ def test_the_fingerprint_is_that_of_the_problem(findings, source):
     assert digests["inputs"][:16] in source
 
 
-def test_what_was_left_out_is_said_and_what_was_warned_of_is_shown(findings):
+def test_what_was_left_out_is_said_and_what_was_warned_of_is_shown(findings, undrawn):
     bare = replace(
         findings,
         spectrum=None,
@@ -118,7 +144,7 @@ def test_what_was_left_out_is_said_and_what_was_warned_of_is_shown(findings):
         assert said in text
 
 
-def test_a_textbook_without_a_result_says_so(findings):
+def test_a_textbook_without_a_result_says_so(findings, undrawn):
     failed = replace(findings, textbook=(Textbook("float32", 1e-5, None),))
     assert "float32 1e-05 λ max no result –" in text_of(page(failed, "t", "c"))
 
@@ -132,26 +158,27 @@ def test_a_textbook_without_a_result_says_so(findings):
         (0.5, 1.0, "-50%"),
     ],
 )
-def test_a_textbook_is_held_to_the_bracket(findings, value, upper, said):
+def test_a_textbook_is_held_to_the_bracket(findings, undrawn, value, upper, said):
     result = replace(findings.result, lower=1.0, value=1.0, upper=upper, ceiling=3.0)
     own = replace(findings, result=result, textbook=(Textbook("float64", 1e-5, value),))
-    assert f"λ max {value:.7g} {said} F formed" in text_of(page(own, "t", "c"))
+    assert f"λ max {value:.7g} {said} What the formula" in text_of(page(own, "t", "c"))
 
 
 @pytest.mark.long
-def test_an_iteration_and_a_subset_of_parameters_are_said(tmp_path):
+def test_an_iteration_and_a_subset_of_parameters_are_said(tmp_path, undrawn):
     model, data = images()
-    write_report(model, data, tmp_path / "a.html", memory=30_000)
+    result = write_report(model, data, tmp_path / "a.html", memory=30_000)
     text = text_of((tmp_path / "a.html").read_text("utf-8"))
-    assert "Their mean is the IGS's lower end" in text
+    assert "carry 100% of the lower end" in text
+    assert f"krylov, {len(result.history)} steps, ended by:" in text
     assert "a.html', memory=30000)" in text
     write_report(model, data, tmp_path / "b.html", parameters="0.*")
     text = text_of((tmp_path / "b.html").read_text("utf-8"))
-    assert "10 of 16: a lower bound for the whole network" in text
+    assert "10 of 16 parameters: the IGS is a lower bound for the whole network" in text
     assert f"write_report(model, data, '{tmp_path / 'b.html'}', parameters='0.*')" in text
 
 
-def test_the_file_is_written_whole_and_the_result_returned(tmp_path):
+def test_the_file_is_written_whole_and_the_result_returned(tmp_path, undrawn):
     model, data = perceptron()
     path = tmp_path / "new" / "out.html"
     result = write_report(model, data, path, image_shape=(2, 2), title="digits", command="make it")
@@ -160,6 +187,15 @@ def test_the_file_is_written_whole_and_the_result_returned(tmp_path):
     text = text_of(path.read_text("utf-8"))
     assert "sharpness: digits" in text
     assert "make it" in text
+
+
+def test_a_problem_has_its_model_s_name_and_a_link_stays(tmp_path, undrawn):
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "out.html")
+    write_report(igsref.as_problem(*perceptron()), None, link)
+    assert link.is_symlink()
+    text = text_of((tmp_path / "out.html").read_text("utf-8"))
+    assert "sharpness: Sequential, 8 samples" in text
 
 
 def test_nothing_lies_about_while_it_measures_or_after_it_failed(tmp_path, monkeypatch):
@@ -196,11 +232,15 @@ def test_a_folder_and_a_file_in_the_way_are_refused(tmp_path):
         write_report(*perceptron(), tmp_path / "file" / "out.html")
 
 
-def test_labels_that_are_no_classes_have_a_page(tmp_path):
+def test_labels_that_are_no_classes_have_a_page(tmp_path, undrawn):
     model, (x, _) = perceptron()
     y = torch.zeros(len(x), 3, dtype=torch.float64)
-    write_report(model, (x, y), tmp_path / "out.html", likelihood="gaussian")
-    assert "no classes" in text_of((tmp_path / "out.html").read_text("utf-8"))
+    path = tmp_path / "out.html"
+    write_report(model, (x, y), path, likelihood="gaussian", weights=tmp_path / "w.pt")
+    text = text_of(path.read_text("utf-8"))
+    assert "no classes" in text
+    assert "sample loss, nats score" in text  # and neither label nor prediction
+    assert f"weights='{tmp_path / 'w.pt'}', likelihood='gaussian')" in text
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import igsref
-from igsref.report.thumbnails import thumbnails
+from igsref.report.thumbnails import SIDE, thumbnails
 from tests.report.networks import images, perceptron
 
 
@@ -91,3 +91,36 @@ def test_yes_and_no_are_black_and_white():
     problem = igsref.as_problem(Cast().eval(), (x, torch.tensor([0, 1])))
     (address,) = thumbnails(problem, [0])
     assert pixels(address)[:, :, 0].tolist() == [[255, 0], [0, 255]]
+
+
+class Mean(nn.Module):
+    """Of all pixels, whatever the size."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 3)
+
+    def forward(self, x):
+        return self.layer(x.mean(dim=(1, 2, 3))[:, None])
+
+
+def test_large_images_are_means_over_areas():
+    x = torch.rand(2, 3, 4 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)).double()
+    x[0, :, :4, :4] = torch.tensor([[1.0, 0.0] * 2] * 4)  # a pattern that a choice would lose
+    problem = igsref.as_problem(Mean().double().eval(), (x, torch.tensor([0, 1])))
+    (address,) = thumbnails(problem, [0])
+    means = x[0].unfold(1, 4, 4).unfold(2, 4, 4).mean(dim=(3, 4))
+    expected = (means - means.min()) / (means.max() - means.min())
+    found = pixels(address)
+    assert found.shape == (SIDE, SIDE // 2, 3)
+    assert np.abs(found / 255 - expected.permute(1, 2, 0).numpy()).max() <= 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((SIDE, 3), (SIDE, 3)), ((1000, 1), (SIDE, 1)), ((100, SIDE + 1), (SIDE, 42))],
+)
+def test_neither_side_is_longer_and_none_is_nothing(size, shown):
+    x = torch.rand(2, 1, *size, dtype=torch.float64)
+    problem = igsref.as_problem(Mean().double().eval(), (x, torch.tensor([0, 1])))
+    assert pixels(thumbnails(problem, [0])[0]).shape == (*shown, 3)
