@@ -26,7 +26,12 @@ from dataclasses import dataclass
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from igsref.curvature.symmetries import count_symmetries, counted_shifts, network_graph
+from igsref.curvature.symmetries import (
+    count_symmetries,
+    counted_shifts,
+    is_traced_whole,
+    network_graph,
+)
 from igsref.data import bitwise_rows
 from igsref.graph import ChannelGraph
 from igsref.layers import Layer
@@ -78,7 +83,9 @@ def rank_bound(problem: Problem) -> RankBound:
     ]
     graph = network_graph(problem)
     if graph is not None:
-        bounds += _structural_bounds(problem, graph)
+        structural = _structural_bounds(problem, graph)
+        needed = min(bound.value for bound in structural) < min(bound.value for bound in bounds)
+        bounds += structural if needed and is_traced_whole(problem) else []
     if problem.known_rank is not None:
         bounds.append(RankBound(problem.known_rank, "rank_bound"))
     return min(bounds, key=lambda bound: bound.value)
@@ -107,23 +114,30 @@ def _structural_bounds(problem: Problem, graph: ChannelGraph) -> list[RankBound]
     theta = problem.function.parameters
     if first is None or first.weight not in theta or theta[first.weight].numel() == 0:
         return bounds
-    if sum(first.weight == layer.weight for layer in problem.function.layers or ()) > 1:
+    if _uses(problem, first.weight) > 1:
         return bounds
     shifted = {shift.tensor for shift in counted_shifts(problem, graph)}
     moved = {first.weight} if first.bias in shifted else set()
     bound = problem.num_parameters - count_symmetries(problem, graph, also_moved=moved)
-    bias = _has_own_bias(problem, first)
     width, fan_in = theta[first.weight].shape
+    bias = _has_own_bias(problem, first, width)
     unseen = fan_in + bias - _spanned(inputs, bias)
     # A row added to all rows has been counted among the symmetries.
     rows = width - (first.weight in shifted)
     return [*bounds, RankBound(bound - rows * unseen, "symmetries and inputs of the network")]
 
 
-def _has_own_bias(problem: Problem, layer: Layer) -> bool:
-    """Whether a bias in θ is added here and nowhere else."""
-    uses = [other for other in problem.function.layers or () if other.bias == layer.bias]
-    return layer.bias in problem.function.parameters and len(uses) == 1
+def _uses(problem: Problem, name: str | None) -> int:
+    """In how many places of a sequential network a tensor is used."""
+    layers = problem.function.layers or ()
+    held = [(each.weight, each.bias, each.mean, each.variance) for each in layers]
+    return sum(names.count(name) for names in held)
+
+
+def _has_own_bias(problem: Problem, layer: Layer, width: int) -> bool:
+    """Whether θ holds a bias with an entry for each unit, which is added here and nowhere else."""
+    bias = problem.function.parameters.get(layer.bias or "")
+    return bias is not None and bias.shape == (width,) and _uses(problem, layer.bias) == 1
 
 
 def _input(problem: Problem) -> Tensor:

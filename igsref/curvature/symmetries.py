@@ -40,15 +40,21 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
+from torch.nn.modules import module as modules
 
-from igsref.graph import ChannelGraph, ChannelGroup, Place, Shift, channel_graph
+from igsref.graph import ChannelGraph, ChannelGroup, Place, Shift, channel_graph, replay
 from igsref.likelihoods import Categorical
 from igsref.problem import Problem
+from igsref.randomness import preserved_random_state
 
+_SAMPLES = 8
+_MOVED = 2.0**-4
+"""Relative, of each parameter and buffer: what a trace holds of them is another number then."""
 _Edges = Int[np.ndarray, "_ 2"]
 
 
@@ -59,10 +65,10 @@ def network_graph(problem: Problem) -> ChannelGraph | None:
     and modules with hooks on their gradients.
     """
     model = problem.function.structure
-    if model is None or any(_has_backward_hooks(module) for module in model.modules()):
+    if model is None or _has_hooks_of_all_modules():
         return None
     axes = _axes(model, problem)
-    if axes is None:
+    if axes is None or any(_has_backward_hooks(module) for module in model.modules()):
         return None
     try:
         return channel_graph(model, axes)
@@ -72,6 +78,40 @@ def network_graph(problem: Problem) -> ChannelGraph | None:
 
 def _has_backward_hooks(module: nn.Module) -> bool:
     return bool(module._backward_hooks or module._backward_pre_hooks)
+
+
+def _has_hooks_of_all_modules() -> bool:
+    hooks = (
+        modules._global_forward_hooks,
+        modules._global_forward_pre_hooks,
+        modules._global_backward_hooks,
+        modules._global_backward_pre_hooks,
+    )
+    return any(hooks)
+
+
+def is_traced_whole(problem: Problem) -> bool:
+    """Whether the trace gives some samples' logits, at parameters that it was not traced with.
+
+    To be asked where much rests on the graph, of a problem that has one: it takes two evaluations.
+    """
+    function = problem.function
+    assert function.structure is not None  # whose graph it is
+    generator = torch.Generator().manual_seed(0)
+    values = {
+        name: value
+        * (1 + _MOVED * (2 * torch.rand(value.shape, generator=generator) - 1).to(value))
+        for name, value in {**function.constants, **function.parameters}.items()
+    }
+    args, kwargs = problem.samples.inputs(slice(0, _SAMPLES))
+    with torch.no_grad(), preserved_random_state():
+        logits = function.evaluate(values, args, kwargs)
+        found = replay(function.structure, values, args, kwargs)
+    if not isinstance(found, Tensor) or found.shape != logits.shape:
+        return False
+    # The same calls, whose rounding is the same or nearly so; another function is seen.
+    allowed = torch.finfo(logits.dtype).eps ** 0.5 * max(1.0, float(logits.abs().max()))
+    return float((found - logits).abs().max()) <= allowed
 
 
 def _axes(model: nn.Module, problem: Problem) -> dict[str, int] | None:

@@ -2,7 +2,7 @@
 
 from igsref.graph.channel_graph import channel_graph
 from igsref.graph.groups import ChannelGraph, ChannelGroup, Place, Shift
-from igsref.graph.tracing import is_altered
+from igsref.graph.tracing import is_altered, replay
 from igsref.graph.values import told
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Shift",
     "channel_graph",
     "is_altered",
+    "replay",
     "told",
 ]

@@ -72,6 +72,8 @@ def _fix_shared_storage(model: nn.Module, walk: Walk) -> None:
     """Different tensors that share memory: a change of one would change the other."""
     first: dict[int, str] = {}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.layout is not torch.strided:
+            continue  # it has no storage of this kind to share
         address = tensor.untyped_storage().data_ptr()
         if address and first.setdefault(address, name) != name:
             for shared in (name, first[address]):

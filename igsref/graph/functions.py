@@ -51,7 +51,10 @@ def mean(walk: Walk, input: Value, dim: Any = None, keepdim: Any = False) -> Val
     if any(place == x.axis or place == 0 or place == -(rank or 0) for place in places):
         raise Unknown("is taken over the samples or the channels")
     if any(place > 0 for place in places):
-        # Only channels on the last axis come without a known rank.
+        if x.axis != -1:
+            raise Unknown(
+                "is taken over axes counted from the first, of a number that is not known"
+            )
         walk.demand(x.rank, range(max(places) + 2, 64), x.signal)
     if keepdim:
         return replace(x, maker=None)

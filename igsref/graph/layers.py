@@ -105,7 +105,7 @@ def _normalised(walk: Walk, layer: BatchNorm, input: Value) -> tuple[int, int]:
     """The axis behind the batch's, counted from the end, and the signal there."""
     rank = {nn.BatchNorm1d: 3, nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}[type(layer)]
     if rank == 3:
-        rank = 2 if input.axis == -1 else 3
+        rank = 2 if input.axis == -1 or input.rank.known == 2 else 3
     else:
         input.rank.require(rank)
     return 1 - rank, walk.read(input, 1 - rank, layer.num_features)

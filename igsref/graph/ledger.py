@@ -130,25 +130,23 @@ class Ledger:
     def groups(self, partition: Partition, *stopped: Stop) -> tuple[ChannelGroup, ...]:
         """Sets of a partition that nothing stops, made by some tensor and read by some tensor."""
         barred = {partition.root(signal) for what, signal, _ in self.stops if what in stopped}
-        roots = sorted({partition.root(signal) for signal in range(len(self.sizes))} - barred)
-        groups = (self._group(partition, root) for root in roots)
-        return tuple(group for group in groups if group.producers and group.consumers)
-
-    def _group(self, partition: Partition, root: int) -> ChannelGroup:
-        places: dict[Role, dict[Place, None]] = {role: {} for role in Role}
+        places: dict[tuple[int, Role], dict[Place, None]] = defaultdict(dict)
         for tensor, uses in self.uses.items():
             for hold in (hold for use in uses for hold in use):
-                if partition.root(hold.signal) == root:
-                    places[hold.role][hold.place(tensor)] = None
-        notes: dict[Stop, dict[str, None]] = {what: {} for what in Stop}
+                places[partition.root(hold.signal), hold.role][hold.place(tensor)] = None
+        notes: dict[tuple[int, Stop], dict[str, None]] = defaultdict(dict)
         for what, signal, reason in self.stops:
-            if partition.root(signal) == root:
-                notes[what][reason] = None
-        return ChannelGroup(
-            self.sizes[root] or 0,
-            producers=tuple(places[Role.PRODUCER]),
-            consumers=tuple(places[Role.CONSUMER]),
-            followers=tuple(places[Role.FOLLOWER]),
-            bends=tuple(notes[Stop.SCALING]),
-            uneven=tuple(notes[Stop.FLIPPING]),
+            notes[partition.root(signal), what][reason] = None
+        groups = (
+            ChannelGroup(
+                self.sizes[root] or 0,
+                producers=tuple(places[root, Role.PRODUCER]),
+                consumers=tuple(places[root, Role.CONSUMER]),
+                followers=tuple(places[root, Role.FOLLOWER]),
+                bends=tuple(notes[root, Stop.SCALING]),
+                uneven=tuple(notes[root, Stop.FLIPPING]),
+            )
+            for root in sorted({partition.root(signal) for signal in range(len(self.sizes))})
+            if root not in barred
         )
+        return tuple(group for group in groups if group.producers and group.consumers)

@@ -3,12 +3,12 @@
 import inspect
 import operator
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
 from torch.nn.utils import parametrize
 
@@ -23,14 +23,11 @@ WITHOUT_GRADIENT = "without_gradient"
 class LayerTracer(fx.Tracer):
     """A tracer whose leaves are torch's own layers and all that hooks or parametrisations touch."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.differentiates = _differentiates()
-
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """A node that knows whether autograd would be told of its call."""
         node = super().create_node(*args, **kwargs)
-        node.meta[WITHOUT_GRADIENT] = self.differentiates and not _differentiates()
+        told = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        node.meta[WITHOUT_GRADIENT] = not told
         return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -38,14 +35,12 @@ class LayerTracer(fx.Tracer):
         return is_altered(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _differentiates() -> bool:
-    return torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-
-
 def is_altered(module: nn.Module) -> bool:
     """Whether a call of the module runs other code than its class's own forward."""
     hooks = (module._forward_hooks, module._forward_pre_hooks)
-    return any(hooks) or "forward" in vars(module) or parametrize.is_parametrized(module)
+    called = type(module).__call__ is not nn.Module.__call__
+    own = called or "forward" in vars(module)
+    return any(hooks) or own or parametrize.is_parametrized(module)
 
 
 def trace(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
@@ -63,7 +58,7 @@ def trace(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
     # A leaf would be seen through if it were the root.
     root = nn.Sequential(model) if tracer.is_leaf_module(model, "") else model
     try:
-        with preserved_random_state(), _restored(root):
+        with preserved_random_state(), _restored(root), _as_it_is_differentiated():
             graph = tracer.trace(root, concrete_args=_defaults(root))
             return graph, _with_what_it_holds(root)
     except Exception as error:
@@ -71,6 +66,48 @@ def trace(model: nn.Module) -> tuple[fx.Graph, nn.Module]:
             "model cannot be traced by torch.fx, so its channels are not known: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def replay(
+    model: nn.Module, values: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """What the trace gives for inputs, with other values of parameters and buffers, by name.
+
+    Another result than the model's shows that the trace is not of what the model computes: a branch
+    that asks for types, or a number made of parameters while it was traced.
+
+    Raises ValueError as :func:`trace` does.
+    """
+    graph, root = trace(model)
+    traced = fx.GraphModule(root, graph)
+    names = {id(own): name for name, own in _tensors(model)}
+    held = ((name, names.get(id(own), "")) for name, own in _tensors(traced))
+    replaced = {name: values[own] for name, own in held if own in values}
+    return torch.func.functional_call(traced, replaced, args, kwargs)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+@contextmanager
+def _as_it_is_differentiated() -> Iterator[None]:
+    """Modes of torch's own calls, and no formulas for gradients that no node would show.
+
+    torch.func takes no notice of a caller's ``no_grad``, and so nor may the trace.
+    """
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise TypeError("it calls a torch.autograd.Function, whose gradient may be any")
+
+    before = torch.autograd.Function.__dict__["apply"]
+    torch.autograd.Function.apply = refuse  # type: ignore[method-assign]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.autograd.Function.apply = before  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -62,22 +62,43 @@ class Walk:
         self.demands.append((rank, allowed, signal, reason))
 
     def use(self, tensor: Tensor | None, *holds: Hold) -> None:
-        """Note one use of a layer's tensor; None is a layer without it."""
-        if tensor is not None:
-            self.ledger.use(self.tensors[id(tensor)], *holds)
+        """Note one use of a layer's tensor; None is a layer without it.
+
+        Sizes come from a layer's attributes. A tensor of another shape, as after pruning or for
+        broadcasting, stays as it is. Raises Unknown for what is no parameter or buffer.
+        """
+        if tensor is None:
+            return
+        name = self._name(tensor)
+        self.ledger.use(name, *holds)
+        if any(self._length(hold) != _axis_length(tensor, hold.axis) for hold in holds):
+            self.ledger.fix(name, f"{name} has another shape than {self.label} says")
+
+    def _name(self, tensor: Tensor) -> str:
+        if id(tensor) not in self.tensors:
+            raise Unknown("has a tensor that is no parameter or buffer of the model")
+        return self.tensors[id(tensor)]
+
+    def _length(self, hold: Hold) -> int | None:
+        size = self.ledger.sizes[hold.signal]
+        return None if size is None else hold.outer * size * hold.inner // hold.groups
 
     def shift(
         self, signal: int, tensor: Tensor | None, count: int, counterpart: Tensor | None = None
     ) -> None:
         """Note constants on a signal that are taken away, or that the counterpart makes good."""
         if tensor is not None:
-            name = None if counterpart is None else self.tensors[id(counterpart)]
-            self.ledger.shifts.append((signal, Shift(self.tensors[id(tensor)], count, name)))
+            name = None if counterpart is None else self._name(counterpart)
+            self.ledger.shifts.append((signal, Shift(self._name(tensor), count, name)))
 
     def fix(self, module: nn.Module, reason: str) -> None:
         """All tensors of a module stay as they are."""
         for tensor in (*module.parameters(), *module.buffers()):
             self.ledger.fix(self.tensors[id(tensor)], reason)
+
+
+def _axis_length(tensor: Tensor, axis: int) -> int:
+    return tensor.shape[axis] if axis < tensor.ndim else 0
 
 
 def as_value(x: Any) -> Value:

@@ -28,7 +28,7 @@ from tests.curvature.networks import (
     some_inputs,
     tied,
 )
-from tests.strategies import classes, gaussian
+from tests.strategies import classes, fill_, gaussian
 
 CASES = 300
 """Random networks."""
@@ -200,6 +200,15 @@ INPUTS = {
 def test_inputs_that_span_less_lower_the_bound_and_the_rank(name):
     build, x, less, options = INPUTS[name]
     check_rank(Network(build, (), less, **options), x)
+
+
+@pytest.mark.parametrize("tied_to", ["weight", "bias"])
+def test_a_first_bias_that_is_used_again_spans_nothing_with_constant_inputs(tied_to):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 3))
+    setattr(model[2], tied_to, model[0].bias)
+    data = columns(x0=1.5).double(), classes(1, 40, 3)
+    problem = igsref.as_problem(fill_(model.double(), 1), data)
+    assert rank_bound(problem) == RankBound(problem.num_parameters - 5, "symmetries of the network")
 
 
 def test_few_inputs_span_no_more_than_their_number():

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 import igsref
 from igsref.curvature.factor import differences
 from igsref.curvature.rank_bound import rank_bound
-from igsref.curvature.symmetries import _held, count_symmetries, network_graph
+from igsref.curvature.symmetries import (
+    _held,
+    count_symmetries,
+    is_traced_whole,
+    network_graph,
+)
 from tests.curvature.jets import Residual
 from tests.curvature.networks import (
     Network,
@@ -367,3 +372,88 @@ def test_tied_channels_that_nothing_holds_count_one_less():
     edges = [np.array([[0, 1]]), np.array([[2, 4]])]
     assert _held(edges, 4) == 4 - 2
     assert _held([], 3) == _held([], 0) == 0
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, with another gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return -2 * grad
+
+
+class Pair(nn.Module):
+    """Two layers and a head, in a way that the trace does not show or that it takes amiss."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.one, self.two, self.head = nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.one(x))
+        match self.way:
+            case "asks for a type":
+                again = torch.tanh(h) if isinstance(h, Tensor) else h
+            case "finds parameters by name":
+                again = h + x @ dict(self.named_parameters())["one.weight"].t()
+            case "has its own gradient":
+                again = Reversed.apply(h)
+            case "under no_grad":
+                with torch.no_grad():
+                    again = h.clone()
+        return self.head(torch.sin(self.two(h)) + torch.tanh(self.two(again)))
+
+
+@pytest.mark.parametrize(
+    "way", ["asks for a type", "finds parameters by name", "has its own gradient"]
+)
+def test_nothing_is_known_of_what_a_trace_does_not_show(way):
+    data = gaussian(1, 60, 2), classes(2, 60, 3)
+    problem = igsref.as_problem(fill_(Pair(way).double(), 1), data)
+    assert rank_bound(problem).value == problem.num_parameters
+    traced = network_graph(problem)
+    assert traced is None or not is_traced_whole(problem)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_caller_s_mode_hides_no_call_without_gradients(mode):
+    with mode():
+        assert bound_of(Pair("under no_grad")) == 3 + 1
+
+
+def test_nothing_is_known_of_a_module_that_is_called_another_way():
+    class Bent(Net):
+        def __call__(self, *args, **kwargs):
+            return super().__call__(*args, **kwargs).tanh()
+
+    assert bound_of(Bent()) == 0
+
+
+def test_nothing_is_known_where_hooks_are_on_all_modules():
+    data = gaussian(1, 60, 2), classes(2, 60, 3)
+    problem = igsref.as_problem(Net().double(), data)
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert network_graph(problem) is None
+    finally:
+        handle.remove()
+    assert network_graph(problem) is not None
+
+
+def test_sizes_are_those_of_tensors_and_not_of_attributes():
+    model = nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 3))
+    for name in ("weight", "bias"):
+        setattr(model[0], name, nn.Parameter(getattr(model[0], name)[:4].clone()))
+    model[2].weight = nn.Parameter(model[2].weight[:, :4].clone())
+    assert bound_of(model) == 0
+    shared = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    shared[0].bias = nn.Parameter(torch.ones(1))
+    assert bound_of(shared) == 4 + 1
+    claimed = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3))
+    claimed[2].in_features = 9
+    assert bound_of(claimed) == 0

@@ -289,3 +289,44 @@ def test_calls_without_gradients_are_told():
 class Between(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def test_means_over_axes_counted_from_the_first_need_to_know_how_many_there_are():
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.conv = nn.BatchNorm1d(4), nn.Conv1d(4, 3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(x.transpose(1, 2))
+            return self.conv(torch.relu(x - x.mean(1, keepdim=True)))
+
+    assert channel_graph(Centred().eval()).scaled == ()
+
+
+def test_tensors_of_another_shape_than_the_layer_says_stay():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[0].bias = nn.Parameter(torch.ones(1))
+    graph = channel_graph(model)
+    assert graph.scaled == ()
+    assert "0.bias has another shape than 0 (Linear) says" in graph.stops
+
+
+def test_tensors_that_the_model_does_not_list_are_unknown():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    del model[0].bias
+    model[0].bias = torch.ones(4)
+    graph = channel_graph(model)
+    assert graph.scaled == ()
+    assert "0 (Linear) has a tensor that is no parameter or buffer of the model" in graph.stops
+
+
+def test_a_sparse_buffer_is_no_obstacle():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model.register_buffer("adjacency", torch.eye(3).to_sparse())
+    assert [group.size for group in channel_graph(model).scaled] == [4]
+
+
+def test_a_norm_that_comes_first_has_the_axis_of_the_inputs():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).eval()
+    assert [group.size for group in channel_graph(model, {"input": 2}).scaled] == [3]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from igsref.graph import channel_graph
-from igsref.graph.tracing import calls, is_altered, trace
+from igsref.graph.tracing import calls, is_altered, replay, trace
 from igsref.transforms import hidden_widths, scalable_widths
 from tests.strategies import Branching
 from tests.transforms.networks import ResNet
@@ -123,3 +123,34 @@ def test_tracing_leaves_the_random_states_alone():
     trace(Chance())
     assert torch.equal(torch.get_rng_state(), state)
     assert random.getstate() == python
+
+
+def test_a_trace_is_played_again_with_other_values():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.factor = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * self.factor
+
+    model, x = Scaled(), torch.ones(3, 2)
+    values = {name: 2 * value.detach() for name, value in model.named_parameters()}
+    expected = torch.func.functional_call(model, values, (x,))
+    assert torch.equal(replay(model, values, (x,), {}), expected)
+    assert torch.equal(replay(model.layer, {}, (x,), {}), model.layer(x))
+
+
+def test_a_function_with_its_own_gradient_is_not_traced():
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x
+
+    class Model(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Own.apply(x)
+
+    with pytest.raises(ValueError, match=r"torch\.autograd\.Function, whose gradient may be any"):
+        trace(Model())
+    assert Own.apply(torch.ones(1)) == 1
