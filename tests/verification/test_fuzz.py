@@ -206,7 +206,7 @@ def test_unpickling_is_caught(monkeypatch, change):
 def test_a_command_that_breaks_off_is_caught(monkeypatch):
     line = Line(("vectors", "list", "DIR"), FILES)
     assert {o.kind: o.wrong for o in fuzz.judged(line).values()} == {"exit code 0": ()}
-    monkeypatch.setattr("igsref.cli.vectors.load", raising(KeyError("json")))
+    monkeypatch.setattr("igsref.vectors.load", raising(KeyError("json")))
     (found,) = fuzz.judged(line).values()
     assert any(said.startswith("a traceback: KeyError('json')") for said in found.wrong)
 
