@@ -53,7 +53,7 @@ def channel_graph(model: nn.Module, axes: Mapping[str, int] | None = None) -> Ch
         else:
             found = _enter(walk, node, values, root)
             alone = len(node.users) == 1 or not isinstance(found, Value)
-            values[node] = found if alone else replace(found, maker=None)
+            values[node] = found if alone else replace(found, maker=None, logits_of=None)
     return _conclude(walk, head)
 
 
@@ -179,7 +179,8 @@ def _conclude(walk: Walk, output: Value | None) -> ChannelGraph:
 
 def _free_head(walk: Walk, output: Value | None) -> str | None:
     """The output's Linear, if all that is done with its result and tensors is to return it."""
-    if output is None or not isinstance(output.maker, nn.Linear):
+    last = None if output is None else output.maker or output.logits_of
+    if output is None or not isinstance(last, nn.Linear):
         return None
     ledger = walk.ledger
     tensors = [
@@ -189,6 +190,7 @@ def _free_head(walk: Walk, output: Value | None) -> str | None:
     ]
     set_of = ledger.scaled.root(output.signal)
     alone = [ledger.scaled.root(s) for s in range(len(ledger.sizes))].count(set_of) == 1
-    reasons = {reason for _, signal, reason in ledger.stops if signal == output.signal}
+    stops = ((reason, signal) for what, signal, reason in ledger.stops if what is Stop.ALL)
+    reasons = {reason for reason, signal in stops if signal == output.signal}
     once = all(map(ledger.used_once, tensors))
-    return walk.modules[id(output.maker)] if alone and once and reasons <= {_OUTPUT} else None
+    return walk.modules[id(last)] if alone and once and reasons <= {_OUTPUT} else None

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from igsref.graph.ledger import Stop
 from igsref.graph.values import Extent, Order, Pair, Rank, Shape, Unknown, Value
 from igsref.graph.walk import Walk, as_value
 
@@ -25,7 +26,7 @@ def flatten(walk: Walk, input: Value, start_dim: Any = 0, end_dim: Any = -1) -> 
     if x.order is not Order.PLAIN or x.axis is None or (x.axis == -1 and rank == 2):
         return replace(x, rank=Rank.of(2))
     if x.axis == -1:
-        return replace(x, rank=Rank.of(2), order=Order.TILES, maker=None)
+        return replace(x, rank=Rank.of(2), order=Order.TILES, maker=None, logits_of=None)
     if rank is None or x.axis != 1 - rank:
         raise Unknown("flattens axes on both sides of the channels")
     return Value(x.signal, -1, Rank.of(2), Order.BLOCKS)
@@ -57,7 +58,7 @@ def mean(walk: Walk, input: Value, dim: Any = None, keepdim: Any = False) -> Val
             )
         walk.demand(x.rank, range(max(places) + 2, 64), x.signal)
     if keepdim:
-        return replace(x, maker=None)
+        return replace(x, maker=None, logits_of=None)
     behind = sum(x.axis < place < 0 for place in places)
     return Value(x.signal, x.axis + behind, x.rank.plus(-len(places)))
 
@@ -78,6 +79,18 @@ def pooling(spatial: int, *, odd: bool) -> Call:
         return pooled(walk, input, spatial, odd=odd)
 
     return pool
+
+
+def log_softmax(
+    walk: Walk, input: Value, dim: Any = None, _stacklevel: Any = None, dtype: Any = None
+) -> Value:
+    """Logits that give the same probabilities: a number added to all of them has no effect."""
+    x, rank = input, input.rank.known
+    last = dim == -1 or (rank is not None and dim == rank - 1)
+    if x.axis != -1 or x.order is not Order.PLAIN or not last or dtype is not None:
+        raise Unknown("is not known to be taken over the channels")
+    walk.ledger.stop(Stop.PERMUTING, x.signal, f"{walk.label} mixes the channels")
+    return replace(walk.through(x, homogeneous=False, odd=False), logits_of=x.maker)
 
 
 def elementwise(*, homogeneous: bool, odd: bool) -> Call:
@@ -172,6 +185,7 @@ _NAMED: dict[str, Call] = {
     "mean": mean,
     "sum": mean,
     "dropout": dropout,
+    "log_softmax": log_softmax,
     "max_pool1d": pooling(1, odd=False),
     "max_pool2d": pooling(2, odd=False),
     "avg_pool1d": pooling(1, odd=True),

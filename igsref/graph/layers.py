@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from igsref.graph.functions import flatten, pooled
+from igsref.graph.functions import flatten, log_softmax, pooled
 from igsref.graph.ledger import Hold, Role, Stop
 from igsref.graph.values import TRAINING, Order, Pair, Rank, Unknown, Value
 from igsref.graph.walk import Walk
@@ -192,6 +192,11 @@ def attention(
     return Pair(result, Value(walk.stopped(f"weights of {walk.label}"), None, query.rank))
 
 
+def log_softmax_layer(walk: Walk, layer: nn.LogSoftmax, input: Value) -> Value:
+    """As ``torch.log_softmax`` does."""
+    return log_softmax(walk, input, layer.dim)
+
+
 def flattening(walk: Walk, layer: nn.Flatten, input: Value) -> Value:
     """As ``torch.flatten`` does."""
     return flatten(walk, input, layer.start_dim, layer.end_dim)
@@ -249,6 +254,7 @@ LAYERS: dict[type[nn.Module], Layer] = {
     nn.Embedding: embedding,
     nn.MultiheadAttention: attention,
     nn.Flatten: flattening,
+    nn.LogSoftmax: log_softmax_layer,
     nn.Dropout: dropout,
     nn.Dropout1d: dropout,
     nn.Dropout2d: dropout,

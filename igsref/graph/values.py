@@ -74,6 +74,7 @@ class Value:
         and of what unknown calls return: their signals are stopped.
     maker: the layer, with a weight and maybe a bias, whose output this is, unchanged and read by
         one call.
+    logits_of: the same of the layer whose log_softmax this is.
     """
 
     signal: int
@@ -81,6 +82,7 @@ class Value:
     rank: Rank
     order: Order = Order.PLAIN
     maker: Any = None
+    logits_of: Any = None
 
 
 @dataclass(frozen=True)

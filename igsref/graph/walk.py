@@ -44,7 +44,7 @@ class Walk:
             self.ledger.stop(Stop.SCALING, x.signal, self.label)
         if not odd:
             self.ledger.stop(Stop.FLIPPING, x.signal, self.label)
-        return replace(x, maker=None)
+        return replace(x, maker=None, logits_of=None)
 
     def read(self, x: Value, axis: int, size: int) -> int:
         """The signal that a layer reads along an axis; one that is stopped if it is no channels."""

@@ -457,3 +457,8 @@ def test_sizes_are_those_of_tensors_and_not_of_attributes():
     claimed = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3))
     claimed[2].in_features = 9
     assert bound_of(claimed) == 0
+
+
+def test_log_softmax_keeps_the_shifts_of_the_logits():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.LogSoftmax(dim=1))
+    assert bound_of(model) == 3 + 1

@@ -330,3 +330,29 @@ def test_a_sparse_buffer_is_no_obstacle():
 def test_a_norm_that_comes_first_has_the_axis_of_the_inputs():
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).eval()
     assert [group.size for group in channel_graph(model, {"input": 2}).scaled] == [3]
+
+
+class Digits(nn.Module):
+    """The end of PyTorch's own example for MNIST."""
+
+    def __init__(self, dim: int, *behind: nn.Module) -> None:
+        super().__init__()
+        self.one, self.two, self.dim = nn.Linear(3, 4), nn.Linear(4, 2), dim
+        self.behind = nn.Sequential(*behind)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.one(x))
+        return self.behind(nn.functional.log_softmax(self.two(x), dim=self.dim))
+
+
+def test_log_softmax_leaves_the_head_what_it_is():
+    ends = nn.Sequential(nn.Linear(3, 2), nn.LogSoftmax(dim=1))
+    assert channel_graph(ends, {"input": 2}).head == "0"
+    assert channel_graph(Digits(-1)).head == "two"
+    assert channel_graph(Digits(1), {"x": 2}).head == "two"
+    assert channel_graph(Digits(0), {"x": 2}).head is None
+    assert channel_graph(Digits(-1, nn.ReLU())).head is None
+    # Constants of a bias do not pass it to the layer behind.
+    behind = channel_graph(Digits(-1, nn.Linear(2, 2)))
+    assert behind.head == "behind.0" and behind.shifts == ()
+    assert [group.size for group in behind.scalable] == [4]

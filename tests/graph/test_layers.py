@@ -38,7 +38,7 @@ ELEMENTWISE = [
     for kind in LAYERS
     if kind not in (nn.Threshold, nn.MultiheadAttention)
     and not any(name in kind.__name__ for name in ("Linear", "Conv", "Norm", "Embed", "Pool"))
-    and kind not in (nn.Flatten, nn.Dropout1d, nn.Dropout3d)
+    and kind not in (nn.Flatten, nn.Dropout1d, nn.Dropout3d, nn.LogSoftmax)
 ]
 
 

@@ -187,10 +187,10 @@ def test_every_read_of_a_layer_called_twice_is_told():
 
 
 # The pair that torch.adaptive_max_pool1d returns is not taken apart by the graph.
-UNARY = [
-    call for call in FUNCTIONS if call not in (getattr, operator.getitem, torch.adaptive_max_pool1d)
-]
-MIXING = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention, nn.Embedding)
+_APART = (getattr, operator.getitem, torch.adaptive_max_pool1d)
+_OVER_ALL = (torch.log_softmax, nn.functional.log_softmax)
+UNARY = [call for call in FUNCTIONS if call not in (*_APART, *_OVER_ALL)]
+MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LogSoftmax, nn.MultiheadAttention, nn.Embedding)
 
 
 def build(layer: type[nn.Module]) -> nn.Module:
