@@ -5,13 +5,14 @@ batch, the other keys going in by keyword. Anything else is iterated over for su
 list, a ``Dataset``, a ``DataLoader``, a generator.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from igsref.arguments import check_dense
 from igsref.randomness import preserved_random_state
@@ -67,11 +68,19 @@ def is_one_shot(data: Any) -> bool:
 def collect(data: Any) -> Samples:
     """Read all of data, once, in the order in which it comes.
 
-    A loader that shuffles gives another order each time, and so do all numbers per sample.
+    A loader that shuffles gives another order each time, and so do all numbers per sample: a
+    RuntimeWarning says so.
 
     Raises TypeError for what holds no labelled batches; ValueError for empty data, for lengths
     that differ within a batch, for batches whose shapes, dtypes or devices disagree.
     """
+    if isinstance(getattr(data, "sampler", None), RandomSampler):
+        warnings.warn(
+            "data is a DataLoader that shuffles: samples are numbered in the order in which it "
+            "gives them now, another one each time. Make it with shuffle=False",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     batches: list[Samples] = []
     with preserved_random_state():
         for number, raw in enumerate(_raw_batches(data)):

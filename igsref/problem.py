@@ -274,8 +274,11 @@ def _evaluated(
     except (LogitsError, PrecisionError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        args, kwargs = inputs
+        bytes_given = any(value.dtype == torch.uint8 for value in (*args, *kwargs.values()))
+        hint = ". Inputs are uint8: scale them as in training, x / 255.0 say" if bytes_given else ""
         raise ValueError(
-            f"model could not be evaluated on the {where}: {type(error).__name__}: {error}"
+            f"model could not be evaluated on the {where}: {type(error).__name__}: {error}{hint}"
         ) from error
 
 

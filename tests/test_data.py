@@ -112,7 +112,8 @@ def test_a_shuffling_loader_keeps_inputs_and_labels_together_and_the_random_stat
     # beartype, which checks annotations under pytest, draws from Python's own generator.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     before = states()
-    samples = collect(DataLoader(TensorDataset(X, Y), batch_size=3, shuffle=True))
+    with pytest.warns(RuntimeWarning, match="data is a DataLoader that shuffles"):
+        samples = collect(DataLoader(TensorDataset(X, Y), batch_size=3, shuffle=True))
     order = (samples.args[0][:, 0] / 3).long()
     assert torch.equal(order.sort().values, torch.arange(10))
     assert torch.equal(samples.labels, Y[order])

@@ -169,6 +169,7 @@ def test_the_snapshot_sees_a_change():
     assert not same(before, snapshot(network.eval()))
 
 
+@pytest.mark.filterwarnings("ignore:data is a DataLoader that shuffles")
 def test_the_global_random_states_are_left_as_they_were(monkeypatch):
     # beartype, which checks annotations under pytest, draws from Python's own generator.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
@@ -289,3 +290,9 @@ def test_probabilities_in_the_place_of_logits_are_warned_of():
     same = igsref.exact_igs(log_softmax, (x, y))
     assert same.lower <= igsref.exact_igs(model, (x, y)).upper
     assert igsref.exact_igs(model, (x, y)).lower <= same.upper
+
+
+def test_bytes_that_a_model_does_not_take_are_named():
+    network, x = nn.Linear(4, 3), torch.ones(5, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"Inputs are uint8: scale them .*, x / 255\.0 say"):
+        igsref.as_problem(network, (x, torch.zeros(5).long()))

@@ -7,8 +7,8 @@ At a minimum the Hessian has them in its null space, so that it has no inverse t
     unit scaling    a ReLU unit's weights and bias times s, the weights on it divided by s.
 
 The first is straight, and H n = 0 everywhere. The second is curved: H n = −(∂n/∂θ)ᵀ ∂L/∂θ, which
-is 0 where the gradient is. Known for sequential networks of linear layers; what they do to the rank
-of F is proven in :mod:`.rank_bound`.
+is 0 where the gradient is. Shifts are known of what torch.fx traces, scalings of sequences of
+linear layers; what they do to the rank of F is proven in :mod:`.symmetries`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
+from igsref.curvature.symmetries import shifts_of_the_logits
 from igsref.flat import flatten, ranges
+from igsref.graph import Shift
 from igsref.layers import Layer
-from igsref.likelihoods import Categorical
 from igsref.linalg.rounding import UNIT
 from igsref.problem import Problem
 
@@ -91,7 +92,7 @@ def known_null_directions(problem: Problem) -> list[NullDirections]:
     """
     layers = [layer for layer in problem.function.layers or () if not _is_nothing(layer)]
     theta: _Named = dict(problem.function.parameters.items())
-    found = _shifts(theta, layers) if type(problem.likelihood) is Categorical else []
+    found = _shifts(theta, shifts_of_the_logits(problem))
     found += _scalings(theta, layers)
     return [NullDirections(reason, torch.stack(vectors)) for reason, vectors in found]
 
@@ -100,11 +101,9 @@ def _is_nothing(layer: Layer) -> bool:
     return type(layer.module) in (nn.Identity, nn.Dropout)
 
 
-def _shifts(theta: _Named, layers: Sequence[Layer]) -> list[tuple[str, list[Tensor]]]:
-    if not layers or type(layers[-1].module) is not nn.Linear:
-        return []
+def _shifts(theta: _Named, known: Sequence[Shift]) -> list[tuple[str, list[Tensor]]]:
     found = []
-    for name in (layers[-1].weight, layers[-1].bias):
+    for name in (shift.tensor for shift in known):
         if name in theta:
             columns = torch.eye(theta[name][0].numel(), dtype=torch.float64)
             shifts = [column.expand_as(theta[name].reshape(-1, len(columns))) for column in columns]

@@ -153,6 +153,12 @@ def counted_shifts(problem: Problem, graph: ChannelGraph) -> list[Shift]:
     return [shift for shift in found if theta.keys() >= set(shift.tensors)]
 
 
+def shifts_of_the_logits(problem: Problem) -> list[Shift]:
+    """Of the last layer, where the network is known and its probabilities see differences only."""
+    graph = network_graph(problem)
+    return [] if graph is None else _shifts_of_the_logits(problem, graph)
+
+
 def _shifts_of_the_logits(problem: Problem, graph: ChannelGraph) -> list[Shift]:
     if graph.head is None or type(problem.likelihood) is not Categorical:
         return []

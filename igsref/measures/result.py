@@ -124,6 +124,20 @@ class Result:
             self.enclosure, self.full_batch, self.num_samples, batch_size, replacement=replacement
         )
 
+    def dominant_sample(self) -> tuple[int, float, float] | None:
+        """The sample with more than half of the ceiling, if there is one, its share, and the rest.
+
+        The third number is the saturation with that sample's terms left out of both sums: one
+        sample of a large loss can make the saturation of all the others look small.
+        """
+        total = float(self.sample_ceiling.sum())
+        sample = int(self.sample_ceiling.argmax())
+        held = float(self.sample_ceiling[sample])
+        rest = float(self.per_sample.sum() - self.per_sample[sample])
+        if self.saturated or self.history or not total > held > total / 2:
+            return None
+        return sample, held / total, min(1.0, rest / (total - held))
+
     def heaviest(self, count: SupportsIndex = _HEAVIEST) -> list[tuple[int, float]]:
         """(sample, share of the IGS) of the samples that carry most of it, heaviest first.
 
@@ -207,9 +221,18 @@ class Result:
                 f"1, {how}: full row rank by {self.margin:.1g} × the estimated rounding. "
                 "The IGS is a function of the losses alone"
             )
-        if self.rank_upper < self.num_rows:
-            return f"{self.saturation:.10g} (F lacks full row rank)"
-        return f"{self.saturation:.10g} (full row rank not shown)"
+        shown = (
+            "F lacks full row rank"
+            if self.rank_upper < self.num_rows
+            else "full row rank not shown"
+        )
+        text = f"{self.saturation:.10g} ({shown})"
+        if (dominant := self.dominant_sample()) is None:
+            return text
+        sample, share, rest = dominant
+        return (
+            f"{text}; {rest:.4g} without #{sample}, which holds {100 * share:.3g}% of the ceiling"
+        )
 
     def _mean_text(self) -> str:
         """What estimates the gap per sample; of gradients that F is a mean over, no pool."""

@@ -36,6 +36,12 @@ def saturation_sentences(result: Result) -> tuple[str, str]:
     if result.saturated:
         return _saturated(result)
     first, second = _found(result)
+    if (dominant := result.dominant_sample()) is not None:
+        sample, share, rest = dominant
+        second += (
+            f" But sample #{sample} alone holds {_percent(share)} of the ceiling: without its "
+            f"terms the others reach {_percent(rest)} of theirs."
+        )
     if result.is_lower_bound:
         second += " Parameters were left out: for the whole network this is a lower bound."
     return first, second

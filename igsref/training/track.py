@@ -160,7 +160,7 @@ def _begin(path: Path, start: int) -> int:
     if start == 0 and max(steps, default=0) > 0:
         raise ValueError(
             f"path must name a new file where a training begins, at step 0; {path} has rows of "
-            f"another one, up to step {max(steps)}"
+            f"another one, up to step {max(steps)}. Delete it, or give start= where it goes on"
         )
     kept = [row for row, step in zip(rows, steps, strict=True) if 0 < start >= step]
     if not header or kept != rows:

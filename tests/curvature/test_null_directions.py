@@ -93,3 +93,21 @@ def test_a_regular_spectrum_is_that_of_the_matrix():
     again = vectors @ torch.diag(eigenvalues) @ vectors.mT
     assert float((again - H).norm()) <= 16 * EPS * float(H.norm())
     assert floor == pytest.approx(4 * EPS * float(eigenvalues.max()), rel=4 * EPS)
+
+
+def test_shifts_are_known_of_a_module_with_a_forward_of_its_own():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(2, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.body(x)) + 1)
+
+    data = gaussian(0, 5, 2), torch.zeros(5).long()
+    known = known_null_directions(igsref.as_problem(Own().double(), data))
+    assert [each.reason for each in known] == [
+        "softmax shift of head.weight",
+        "softmax shift of head.bias",
+    ]
+    assert [len(each.vectors) for each in known] == [3, 1]

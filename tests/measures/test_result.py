@@ -116,3 +116,16 @@ def test_equal_results_only_for_equal_numbers(result):
 def test_a_negative_count_of_samples_is_refused(result):
     with pytest.raises(ValueError, match=r"count must be at least 0; got -1"):
         result.heaviest(-1)
+
+
+def test_a_sample_that_holds_most_of_the_ceiling_is_told(result):
+    assert result.dominant_sample() is None
+    ceiling, score = result.sample_ceiling.clone(), result.per_sample.clone()
+    ceiling[3], score[3] = 9 * ceiling.sum(), 0.0
+    heavy = replace(result, sample_ceiling=ceiling, per_sample=score)
+    sample, share, rest = heavy.dominant_sample()
+    others = [k for k in range(result.num_samples) if k != 3]
+    assert (sample, share) == (3, float(ceiling[3] / ceiling.sum()))
+    assert rest == pytest.approx(float(score[others].sum() / ceiling[others].sum()), rel=1e-12)
+    assert f"{rest:.4g} without #3, which holds {100 * share:.3g}% of the ceiling" in str(heavy)
+    assert replace(heavy, saturated=True).dominant_sample() is None

@@ -202,3 +202,14 @@ def test_a_source_has_words():
     assert rank_source(replace(result, rank_source="exact rank")) == "exact arithmetic"
     own = "symmetries of the network"
     assert rank_source(replace(result, rank_source=own)) == own
+
+
+def test_a_sample_that_holds_most_of_the_ceiling_is_named():
+    result = of(*images(), rank_bound=8)
+    ceiling, score = result.sample_ceiling.clone(), result.per_sample.clone()
+    ceiling[2], score[2] = 9 * ceiling.sum(), 0.0
+    heavy = replace(result, sample_ceiling=ceiling, per_sample=score)
+    _, _, rest = heavy.dominant_sample()
+    _, second = saturation_sentences(heavy)
+    assert "But sample #2 alone holds 90" in second
+    assert f"the others reach {100 * rest:.3g}%" in second

@@ -177,7 +177,7 @@ def test_a_training_that_begins_is_refused_the_file_of_another(tmp_path):
     tracked(path, 0, 4)
     before = path.read_bytes()
     with pytest.raises(
-        ValueError, match=r"at step 0; .*a\.csv has rows of another one, up to .* 4$"
+        ValueError, match=r"at step 0; .*a\.csv has rows of another one, up to step 4\. Delete it"
     ):
         tracked(path, 0, 4)
     assert path.read_bytes() == before
