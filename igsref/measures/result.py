@@ -245,8 +245,8 @@ class Result:
         if closed or self.history or self.rank >= self.rank_upper:
             return ""
         return (
-            f"no proof that F has no direction beyond the {self.rank} seen: igsref.certify may "
-            f"find one; rank_bound={self.rank} takes it on your word"
+            f"no proof that F has no direction beyond the {self.rank} seen: rank_bound={self.rank} "
+            "takes it on your word, and igsref.certify may prove it of a sequence of layers"
         )
 
     def _error_text(self) -> str:
