@@ -30,7 +30,7 @@ from tests.curvature.networks import (
 )
 from tests.strategies import classes, fill_, gaussian
 
-CASES = 300
+CASES = 240
 """Random networks."""
 
 
@@ -151,7 +151,7 @@ def test_every_bound_is_attained_many_times():
     sources = Counter(found.bound.source for found in attained)
     assert min(sources.values()) >= 8 and len(sources) == 5
     kinds = Counter(found.kind for found in attained)
-    assert min(kinds.values()) >= 15 and len(kinds) == 6
+    assert min(kinds.values()) >= 12 and len(kinds) == 6
 
 
 def columns(**values: float) -> Tensor:
