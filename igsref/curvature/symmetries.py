@@ -53,8 +53,8 @@ from igsref.problem import Problem
 from igsref.randomness import preserved_random_state
 
 _SAMPLES = 8
-_MOVED = 2.0**-4
-"""Relative, of each parameter and buffer: what a trace holds of them is another number then."""
+_MOVED = 2.0**-5
+"""Of a number's size and, of parameters, of 1: what a trace holds of them is another one then."""
 _Edges = Int[np.ndarray, "_ 2"]
 
 
@@ -98,10 +98,14 @@ def is_traced_whole(problem: Problem) -> bool:
     function = problem.function
     assert function.structure is not None  # whose graph it is
     generator = torch.Generator().manual_seed(0)
+
+    def moved(value: Tensor, most: Tensor) -> Tensor:
+        return value + most * (2 * torch.rand(value.shape, generator=generator) - 1).to(value)
+
+    # Parameters that are 0 as well, as a new layer's may be; variances stay positive.
     values = {
-        name: value
-        * (1 + _MOVED * (2 * torch.rand(value.shape, generator=generator) - 1).to(value))
-        for name, value in {**function.constants, **function.parameters}.items()
+        **{name: moved(v, _MOVED * v.abs()) for name, v in function.constants.items()},
+        **{name: moved(v, _MOVED * (v.abs() + 1)) for name, v in function.parameters.items()},
     }
     args, kwargs = problem.samples.inputs(slice(0, _SAMPLES))
     with torch.no_grad(), preserved_random_state():

@@ -123,12 +123,8 @@ def of_classes(shares: Sequence[ClassShare], result: Result) -> str:
         "classes, so a bar may pass its tick: that class comes closer to its own ceiling than the "
         "samples do as a whole, and no class exceeds its own."
     ]
-    shown = shown_classes(shares)
-    if len(shown) < len(shares):
-        said.append(
-            f"Shown are {len(shown)} of {len(shares)} classes, those with the largest shares of "
-            f"{whole}."
-        )
+    shown = len(shown_classes(shares))
+    said += _chosen(shown, len(shares), "classes", f"those with the largest shares of {whole}")
     return " ".join(said)
 
 
@@ -141,12 +137,13 @@ def of_layers(bounds: Sequence[LayerBounds]) -> str:
         "so that what the orange bar lacks of 100% is lost without the layer, or not decided; "
         "layers overlap, and their bars do not add up."
     ]
-    shown = shown_layers(bounds)
-    if len(shown) < len(bounds):
-        said.append(
-            f"Shown are {len(shown)} of {len(bounds)} layers, those without which least is left."
-        )
+    shown = len(shown_layers(bounds))
+    said += _chosen(shown, len(bounds), "layers", "those without which least is left")
     return " ".join(said)
+
+
+def _chosen(shown: int, count: int, things: str, which: str) -> list[str]:
+    return [f"Shown are {shown} of {count} {things}, {which}."] if shown < count else []
 
 
 def of_criterion(result: Result) -> str:

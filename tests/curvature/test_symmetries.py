@@ -462,3 +462,10 @@ def test_sizes_are_those_of_tensors_and_not_of_attributes():
 def test_log_softmax_keeps_the_shifts_of_the_logits():
     model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.LogSoftmax(dim=1))
     assert bound_of(model) == 3 + 1
+
+
+def test_parameters_at_zero_are_not_taken_for_numbers():
+    model = Pair("finds parameters by name").double()
+    fill_(model, 1).one.weight.data.zero_()
+    data = gaussian(1, 60, 2), classes(2, 60, 3)
+    assert not is_traced_whole(igsref.as_problem(model, data))

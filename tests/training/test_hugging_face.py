@@ -1,7 +1,6 @@
 """The callback tracks a Trainer's model, and the Trainer trains as if it were not there."""
 
 import copy
-import csv
 import importlib
 import sys
 
@@ -9,10 +8,10 @@ import pytest
 import torch
 
 import igsref
-from igsref.training.track import SCALARS
 from tests.hugging_face import bert
 from tests.random_states import states
 from tests.strategies import classes
+from tests.training.tracking import assert_rows_of, assert_same_weights, rows, steps
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -58,15 +57,6 @@ def trained(folder, *callbacks, resume=None, **settings):
     return trainer.model
 
 
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def steps(path):
-    return [row["step"] for row in rows(path)]
-
-
 class Seen(transformers.TrainerCallback):
     """Does something to the model after a step."""
 
@@ -88,17 +78,10 @@ def test_training_is_the_same_and_rows_are_what_the_measure_says(tmp_path):
     seen = trained(tmp_path, keep, tracker, mode)
     assert states() == after
     assert modes == [True]
-    pairs = zip(plain.state_dict().items(), seen.state_dict().items(), strict=True)
-    assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
-    found = rows(tmp_path / "a.csv")
-    assert [row["step"] for row in found] == ["0", "3", "6"]
+    assert_same_weights(plain, seen)
     with pytest.warns(RuntimeWarning, match="cannot be vmapped"):
         expected = igsref.igs(copies[0].eval(), PROBE, logits="logits")
-    for name in SCALARS:
-        assert float(found[1][name]) == float(getattr(expected, name))
-    assert (found[1]["method"], found[1]["problem"]) == (expected.method, "")
-    assert found[0]["value"] != found[1]["value"] != found[2]["value"]
-    assert tracker.tracker.last.value == float(found[2]["value"])
+    assert_rows_of(tmp_path / "a.csv", expected, tracker.tracker.last)
 
 
 @pytest.mark.long
@@ -106,9 +89,9 @@ def test_steps_are_those_of_the_optimizer_and_a_training_that_resumes_appends(tm
     path, settings = tmp_path / "a.csv", {"gradient_accumulation_steps": 2}
     first, again = (callback(PROBE, path, every=2) for _ in range(2))
     trained(tmp_path, first, max_steps=4, save_strategy="steps", save_steps=3, **settings)
-    assert steps(path) == ["0", "2", "4"]
+    assert steps(path) == [0, 2, 4]
     trained(tmp_path, again, max_steps=6, resume=str(tmp_path / "checkpoint-3"), **settings)
-    assert steps(path) == ["0", "2", "4", "6"]
+    assert steps(path) == [0, 2, 4, 6]
 
 
 @pytest.mark.long

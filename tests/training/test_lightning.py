@@ -1,7 +1,6 @@
 """The callback tracks a LightningModule, and Lightning trains as if it were not there."""
 
 import copy
-import csv
 import importlib
 import logging
 import re
@@ -16,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import igsref
-from igsref.training.track import SCALARS
 from tests.random_states import states
 from tests.strategies import classes, gaussian
+from tests.training.tracking import assert_rows_of, assert_same_weights, rows, steps
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 STEPS, EVERY = 6, 3
@@ -106,15 +105,6 @@ def after(step, act):
     return After()
 
 
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def steps(path):
-    return [int(row["step"]) for row in rows(path)]
-
-
 @pytest.mark.long
 def test_training_is_the_same_and_rows_are_what_the_measure_says(tmp_path):
     copies = []
@@ -125,16 +115,9 @@ def test_training_is_the_same_and_rows_are_what_the_measure_says(tmp_path):
     seen = trained(tracker, keep)
     assert states() == left
     assert copies[0].training
-    pairs = zip(plain.state_dict().items(), seen.state_dict().items(), strict=True)
-    assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
-    found = rows(tmp_path / "a.csv")
-    assert [row["step"] for row in found] == ["0", "3", "6"]
+    assert_same_weights(plain, seen)
     expected = igsref.igs(copies[0].layers.eval(), probe())
-    for name in SCALARS:
-        assert float(found[1][name]) == float(getattr(expected, name))
-    assert (found[1]["method"], found[1]["problem"]) == (expected.method, "")
-    assert found[0]["value"] != found[1]["value"] != found[2]["value"]
-    assert tracker.tracker.last.value == float(found[2]["value"])
+    assert_rows_of(tmp_path / "a.csv", expected, tracker.tracker.last)
 
 
 @pytest.mark.long

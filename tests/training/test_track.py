@@ -1,6 +1,5 @@
 """What is tracked is the measure, and training is as if nobody looked."""
 
-import csv
 import warnings
 
 import pytest
@@ -14,6 +13,7 @@ from igsref.training import Tracker
 from igsref.training.track import SCALARS
 from tests.random_states import states
 from tests.strategies import classes, gaussian
+from tests.training.tracking import rows, steps
 
 
 def network():
@@ -39,11 +39,6 @@ def trained(steps, tracker_of=None):
             tracker()
         optimizer.step()
     return model, tracker
-
-
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_weights_gradients_and_random_states_are_those_of_a_training_without(tmp_path):
@@ -135,10 +130,6 @@ def test_a_full_device_does_not_end_a_training(tmp_path, monkeypatch):
     monkeypatch.setattr("igsref.training.track.igs", full)
     with pytest.warns(RuntimeWarning, match="step 0 was not measured: CUDA out of memory"):
         assert tracker() is None
-
-
-def steps(path):
-    return [int(row["step"]) for row in rows(path)]
 
 
 def tracked(path, start, stop, model=None):

@@ -57,6 +57,11 @@ def test_the_page_s_program_prints_vectors(capsys, monkeypatch):
         assert str(seen) in printed
 
 
+def test_undecided_ranks_are_tagged_and_no_others():
+    tagged = [vector.name for vector in VECTORS if "rank-undecided" in vector.tags]
+    assert tagged == [vector.name for vector in VECTORS if vector.expected.rank is None]
+
+
 def test_every_tag_is_on_the_page():
     text = (Path(__file__).resolve().parents[2] / "docs" / "vectors.md").read_text(encoding="utf-8")
     tags = {re.sub(r"outputs-\d+", "outputs-C", tag) for vector in VECTORS for tag in vector.tags}
