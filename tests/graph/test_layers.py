@@ -1,5 +1,7 @@
 """What single layers do to the channels between two Linear or convolutional layers."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,21 @@ def test_grouped_convolutions_of_several_channels_read_and_make_some_that_can_be
     assert Place("1.weight", 1, groups=2) in graph.scaled[0].consumers
     assert graph.permuted == ()
     assert "1 (Conv2d) has groups of several channels" in graph.stops
+
+
+@pytest.mark.parametrize(("groups", "permuted"), [(1, [4]), (2, []), (4, [4])])
+def test_group_norm_keeps_the_order_of_groups_of_several_channels(groups, permuted):
+    model = images(nn.GroupNorm(groups, 4), nn.ReLU())
+    # What it reads is mixed; γ and β make channels that can be scaled.
+    assert offers(model) == ([4], [], permuted)
+    x = torch.linspace(-1, 1, 2 * 8 * 8).view(1, 2, 8, 8)
+    order = torch.tensor([0, 2, 1, 3])
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in (moved[0].weight, moved[0].bias, moved[1].weight, moved[1].bias):
+            tensor.copy_(tensor[order])
+        moved[5].weight.copy_(moved[5].weight[:, order])
+    assert torch.allclose(moved(x), model(x), atol=1e-5) == (permuted == [4])
 
 
 def test_a_depthwise_convolution_reads_and_makes_along_one_axis():

@@ -154,3 +154,12 @@ def test_a_function_with_its_own_gradient_is_not_traced():
     with pytest.raises(ValueError, match=r"torch\.autograd\.Function, whose gradient may be any"):
         trace(Model())
     assert Own.apply(torch.ones(1)) == 1
+
+
+def test_a_module_that_is_called_another_way_is_altered():
+    class Called(nn.Linear):
+        def __call__(self, *args, **kwargs):
+            return super().__call__(*args, **kwargs).tanh()
+
+    assert is_altered(Called(2, 2))
+    assert not is_altered(nn.Linear(2, 2))
